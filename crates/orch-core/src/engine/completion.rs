@@ -1,0 +1,313 @@
+//! What the host reports: runs that exist, runs that ended, branches that landed, time.
+
+use super::{Effect, End, Engine, Landing, Report, Result, Step, land};
+use crate::event::EventKind;
+use crate::id::{RunId, TaskId};
+use crate::ledger::Ledger;
+use crate::lifecycle::{RunEvent, TaskEvent};
+use crate::limits;
+use crate::outcome::{self, Witness};
+use crate::policy::{self, Disposition};
+use crate::run::{Ending, Failure, FailureCode, Outcome, Run, RunState, StopReason};
+use crate::task::{Hold, Review, ReviewMode, Task, TaskState};
+use crate::time::Timestamp;
+
+impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
+    pub(super) fn spawned(&mut self, id: &RunId, at: Timestamp) -> Result<Step> {
+        let Some(mut run) = self.ledger.run(id)? else {
+            return Ok(Step::default());
+        };
+        if run.state != RunState::Starting {
+            return Ok(Step::default());
+        }
+        run.started_at = Some(at);
+        self.move_run(&mut run, RunEvent::Spawned)?;
+        self.note_run(EventKind::RunRunning, &run, None, None)?;
+        // It may have been asked to stop while there was nothing to stop yet.
+        let effects = run.stop.map(|reason| Effect::Stop {
+            run: run.id.clone(),
+            reason,
+        });
+        Ok(Step {
+            effects: effects.into_iter().collect(),
+            answer: None,
+        })
+    }
+
+    pub(super) fn lingers(&mut self, id: &RunId) -> Result<Step> {
+        match self.ledger.run(id)? {
+            Some(run) if run.stop.is_none() && !run.status().is_final() => {
+                self.stop(run, StopReason::Linger)
+            }
+            _ => Ok(Step::default()),
+        }
+    }
+
+    pub(super) fn interrupt(&mut self) -> Result<Step> {
+        let mut effects = Vec::new();
+        for run in self.ledger.live_runs()? {
+            if !matches!(run.stop, Some(StopReason::Cancel | StopReason::Interrupt)) {
+                effects.extend(self.stop(run, StopReason::Interrupt)?.effects);
+            }
+        }
+        Ok(Step {
+            effects,
+            answer: None,
+        })
+    }
+
+    /// Writes down why a run is to end, before anybody signals it.
+    pub(super) fn stop(&mut self, mut run: Run, reason: StopReason) -> Result<Step> {
+        run.stop = Some(reason);
+        self.ledger.update_run(&run)?;
+        self.note_run(EventKind::RunStopAsked, &run, Some(reason.as_str()), None)?;
+        Ok(Step {
+            effects: vec![Effect::Stop {
+                run: run.id,
+                reason,
+            }],
+            answer: None,
+        })
+    }
+
+    /// Ends a run and settles its task in the same transaction. A run that has ended already
+    /// stays as it is, so a report may come any number of times.
+    pub(super) fn ended(&mut self, id: &RunId, report: Report) -> Result<Step> {
+        let Some(mut run) = self.ledger.run(id)? else {
+            return Ok(Step::default());
+        };
+        if run.status().is_final() {
+            return Ok(Step::default());
+        }
+        let started_at = report.started_at;
+        let ending = ending(&run, report);
+        run.started_at = run.started_at.or(started_at);
+        self.move_run(&mut run, RunEvent::Ended(Box::new(ending.clone())))?;
+        let failure = ending.outcome.failure();
+        let word = failure.map_or(run.status().as_str(), |failure| failure.code.as_str());
+        let message = failure.map(|failure| failure.message.as_str());
+        self.note_run(EventKind::RunEnded, &run, Some(word), message)?;
+        self.settle(&run, &ending)
+    }
+
+    fn settle(&mut self, run: &Run, ending: &Ending) -> Result<Step> {
+        let Some(mut task) = self.ledger.task(&run.task)? else {
+            return Ok(Step::default());
+        };
+        if task.state
+            != (TaskState::InProgress {
+                run: run.id.clone(),
+            })
+        {
+            return Ok(Step::default());
+        }
+        count(&mut task, &ending.outcome);
+        if run.stop == Some(StopReason::Cancel) {
+            return self.cancelled(task, &ending.outcome);
+        }
+        let entropy = (self.context.entropy)();
+        let now = self.context.now;
+        let backoff = self.context.config.backoff;
+        match (
+            policy::dispose(&task, &ending.outcome, backoff, now, entropy),
+            ending.outcome.failure(),
+        ) {
+            (Disposition::Succeed, _) | (_, None) => self.succeeded(task, ending.result.clone()),
+            (Disposition::RetryAt(until), Some(failure)) => {
+                let hold = Hold {
+                    until,
+                    failure: failure.clone(),
+                };
+                self.settle_as(
+                    task,
+                    TaskEvent::Failing(hold),
+                    EventKind::TaskRetrying,
+                    failure,
+                )
+            }
+            (Disposition::HoldUntil(until), Some(failure)) => {
+                let hold = Hold {
+                    until,
+                    failure: failure.clone(),
+                };
+                self.settle_as(
+                    task,
+                    TaskEvent::Limited(hold),
+                    EventKind::TaskLimited,
+                    failure,
+                )
+            }
+            (Disposition::Requeue, Some(failure)) => self.settle_as(
+                task,
+                TaskEvent::Interrupted,
+                EventKind::TaskInterrupted,
+                failure,
+            ),
+            (Disposition::AskPerson, Some(failure)) => {
+                let event = TaskEvent::Lost(failure.clone());
+                self.settle_as(task, event, EventKind::TaskReview, failure)
+            }
+            (Disposition::Cancel, Some(_)) => self.cancelled(task, &ending.outcome),
+            (Disposition::GiveUp, Some(failure)) => {
+                let event = TaskEvent::GaveUp(failure.clone());
+                self.settle_as(task, event, EventKind::TaskFailed, failure)
+            }
+        }
+    }
+
+    fn settle_as(
+        &mut self,
+        mut task: Task,
+        event: TaskEvent,
+        kind: EventKind,
+        failure: &Failure,
+    ) -> Result<Step> {
+        self.move_task(&mut task, event)?;
+        self.note_task(
+            kind,
+            &task,
+            Some(failure.code.as_str()),
+            Some(&failure.message),
+        )?;
+        Ok(Step::default())
+    }
+
+    fn cancelled(&mut self, mut task: Task, outcome: &Outcome) -> Result<Step> {
+        let failure = Failure {
+            code: FailureCode::CancelledByUser,
+            message: match outcome.failure() {
+                None => "cancelled; its last run had completed".to_owned(),
+                Some(_) => "cancelled while it ran".to_owned(),
+            },
+            evidence: match outcome.failure() {
+                None => "run completed".to_owned(),
+                Some(failure) => failure.evidence.clone(),
+            },
+        };
+        self.move_task(&mut task, TaskEvent::Cancelled(failure))?;
+        self.note_task(EventKind::TaskCancelled, &task, None, None)?;
+        Ok(Step::default())
+    }
+
+    fn succeeded(&mut self, mut task: Task, result: Option<String>) -> Result<Step> {
+        task.result = result;
+        task.feedback = None;
+        self.move_task(&mut task, TaskEvent::Succeeded)?;
+        self.note_task(EventKind::TaskReview, &task, None, None)?;
+        match task.review {
+            ReviewMode::Manual => Ok(Step::default()),
+            ReviewMode::Auto => {
+                let effect = self.approve(&mut task)?;
+                Ok(Step {
+                    effects: vec![effect],
+                    answer: None,
+                })
+            }
+        }
+    }
+
+    /// Finds the work good and has it landed.
+    pub(super) fn approve(&mut self, task: &mut Task) -> Result<Effect> {
+        self.move_task(task, TaskEvent::Approved)?;
+        self.note_task(EventKind::TaskApproved, task, None, None)?;
+        Ok(land(self.ledger, task.clone())?)
+    }
+
+    pub(super) fn landed(&mut self, id: &TaskId, landing: Landing) -> Result<Step> {
+        let Some(mut task) = self.ledger.task(id)? else {
+            return Ok(Step::default());
+        };
+        if task.state != TaskState::Review(Review::Landing) {
+            return Ok(Step::default());
+        }
+        match landing {
+            Landing::Landed { commit } => {
+                task.landed = commit;
+                self.move_task(&mut task, TaskEvent::Landed)?;
+                let commit = task.landed.clone();
+                self.note_task(EventKind::TaskDone, &task, None, commit.as_deref())?;
+            }
+            Landing::Blocked { message, files } => {
+                let event = TaskEvent::LandingBlocked {
+                    message: message.clone(),
+                    files,
+                };
+                self.move_task(&mut task, event)?;
+                self.note_task(EventKind::TaskLandingBlocked, &task, None, Some(&message))?;
+            }
+        }
+        Ok(Step::default())
+    }
+
+    /// Wakes tasks whose hold is over.
+    pub(super) fn tick(&mut self) -> Result<Step> {
+        for id in self.ledger.due(self.context.now, limits::DUE_PER_STEP)? {
+            let mut task = self.require_task(&id)?;
+            self.move_task(&mut task, TaskEvent::HoldPassed)?;
+            self.note_task(EventKind::TaskHoldPassed, &task, None, None)?;
+        }
+        Ok(Step::default())
+    }
+}
+
+fn count(task: &mut Task, outcome: &Outcome) {
+    if policy::counts_as_attempt(outcome) {
+        task.attempts += 1;
+    }
+    match outcome {
+        Outcome::NotStarted(_) => task.start_failures += 1,
+        _ => task.start_failures = 0,
+    }
+}
+
+/// Applies the outcome rule to what the host found.
+fn ending(run: &Run, report: Report) -> Ending {
+    let mut warnings = report.warnings;
+    let (outcome, exit) = match report.end {
+        End::Seen {
+            exit,
+            enforced,
+            verdict,
+            logs,
+        } => {
+            let witness = Witness {
+                exit,
+                enforced,
+                stop: run.stop,
+                logs,
+            };
+            warnings.extend(outcome::mismatch(&verdict, &witness));
+            (outcome::decide(&verdict, &witness), Some(exit))
+        }
+        // A stop that came before the start leaves nothing to be surprised about.
+        End::NotStarted(failure) => match run.stop {
+            Some(StopReason::Interrupt) => (
+                Outcome::Cancelled(Failure {
+                    code: FailureCode::Interrupted,
+                    ..failure
+                }),
+                None,
+            ),
+            Some(StopReason::Cancel) => (
+                Outcome::Cancelled(Failure {
+                    code: FailureCode::CancelledByUser,
+                    ..failure
+                }),
+                None,
+            ),
+            Some(StopReason::Linger) | None => (Outcome::NotStarted(failure), None),
+        },
+        End::Lost(failure) => (Outcome::Lost(failure), None),
+    };
+    Ending {
+        outcome,
+        exit,
+        result: report.result,
+        usage: report.usage,
+        session_id: report.session_id,
+        commit: report.commit,
+        events: report.events,
+        warnings,
+        finished_at: report.finished_at,
+    }
+}

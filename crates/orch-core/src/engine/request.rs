@@ -1,0 +1,388 @@
+//! What people and agents ask for: checked first, then written.
+
+use std::collections::BTreeMap;
+
+use super::{Effect, Engine, Result, Step};
+use crate::event::EventKind;
+use crate::id::TaskId;
+use crate::ledger::Ledger;
+use crate::lifecycle::TaskEvent;
+use crate::limits;
+use crate::request::{Answer, NewTask, Refusal, Request, TaskEdit};
+use crate::run::{Failure, FailureCode, StopReason};
+use crate::task::{Dependency, Priority, Review, Task, TaskState};
+use crate::text;
+
+impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
+    pub(super) fn request(&mut self, request: Request) -> Result<Step> {
+        match request {
+            Request::Add(new) => self.add(*new),
+            Request::Edit { task, edit } => self.edit(&task, *edit),
+            Request::Cancel { task } => self.cancel(&task),
+            Request::Retry { task } => self.retry(&task),
+            Request::Approve { task } => self.approve_asked(&task),
+            Request::Reject { task, reason } => self.reject(&task, reason),
+            Request::Delete { task } => self.delete(&task),
+        }
+    }
+
+    fn add(&mut self, new: NewTask) -> Result<Step> {
+        check_new(&new)?;
+        self.check_agent(new.agent.as_ref())?;
+        let unmet = self.count_unmet(&new.dependencies)?;
+        let mut task = self.task_from(&new, unmet);
+        task.seq = self.ledger.insert_task(&task, &new.dependencies)?;
+        self.note_task(EventKind::TaskAdded, &task, None, Some(&task.title))?;
+        Ok(answer(Answer::Task(Box::new(task))))
+    }
+
+    fn task_from(&mut self, new: &NewTask, unmet: u32) -> Task {
+        let defaults = &self.context.config.defaults;
+        Task {
+            id: TaskId::from_entropy((self.context.entropy)()),
+            seq: 0,
+            title: new.title.trim().to_owned(),
+            description: new.description.clone(),
+            state: TaskState::Todo { hold: None },
+            priority: new.priority.unwrap_or(Priority::NORMAL),
+            agent: new.agent.clone(),
+            labels: new.labels.clone(),
+            scope: new.scope.clone(),
+            attachments: new.attachments.clone(),
+            unmet,
+            workspace: new.workspace.unwrap_or(defaults.workspace),
+            review: new.review.unwrap_or(defaults.review),
+            on_lost: new.on_lost.unwrap_or(defaults.on_lost),
+            attempts: 0,
+            max_attempts: new.max_attempts.unwrap_or(defaults.max_attempts),
+            runs: 0,
+            start_failures: 0,
+            timeout_ms: new.timeout_ms.or(defaults.timeout_ms),
+            stall_ms: new.stall_ms.or(defaults.stall_ms),
+            result: None,
+            feedback: None,
+            last_run: None,
+            landed: None,
+            created_at: self.context.now,
+            updated_at: self.context.now,
+        }
+    }
+
+    fn check_agent(&self, agent: Option<&crate::AgentName>) -> Result<()> {
+        match agent {
+            Some(name) if self.context.config.agent(name).is_none() => {
+                Err(Refusal::NoSuchAgent(name.clone()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn count_unmet(&mut self, dependencies: &[Dependency]) -> Result<u32> {
+        let mut unmet = 0;
+        for dependency in dependencies {
+            let other = self.require_task(&dependency.on)?;
+            unmet += u32::from(!dependency.kind.is_met_by(other.status()));
+        }
+        Ok(unmet)
+    }
+
+    fn edit(&mut self, id: &TaskId, edit: TaskEdit) -> Result<Step> {
+        let mut task = self.require_task(id)?;
+        if !matches!(
+            task.state,
+            TaskState::Todo { .. } | TaskState::Retrying { .. }
+        ) {
+            let why = "only a task that waits for its turn can be changed";
+            return Err(busy(&task, why));
+        }
+        if edit.title.is_some() && task.runs > 0 {
+            return Err(busy(&task, "its branch already carries the title"));
+        }
+        check_edit(&edit)?;
+        if let Some(agent) = &edit.agent {
+            self.check_agent(agent.as_ref())?;
+        }
+        if let Some(dependencies) = &edit.dependencies {
+            let unmet = self.count_unmet(dependencies)?;
+            self.check_acyclic(id, dependencies)?;
+            self.ledger.set_dependencies(id, dependencies)?;
+            task.unmet = unmet;
+        }
+        apply(&mut task, edit);
+        self.write_task(&mut task)?;
+        self.note_task(EventKind::TaskEdited, &task, None, None)?;
+        Ok(answer(Answer::Task(Box::new(task))))
+    }
+
+    /// Walks from what `id` would wait for; meeting `id` again is a cycle, named with its path.
+    fn check_acyclic(&mut self, id: &TaskId, dependencies: &[Dependency]) -> Result<()> {
+        let mut came_from: BTreeMap<TaskId, TaskId> = BTreeMap::new();
+        let mut open: Vec<TaskId> = Vec::new();
+        for dependency in dependencies {
+            came_from.insert(dependency.on.clone(), id.clone());
+            open.push(dependency.on.clone());
+        }
+        while let Some(at) = open.pop() {
+            if &at == id {
+                return Err(Refusal::Cycle(path_to(id, &came_from)).into());
+            }
+            for next in self.ledger.dependencies(&at)? {
+                let on = next.dependency.on;
+                if !came_from.contains_key(&on) {
+                    came_from.insert(on.clone(), at.clone());
+                    open.push(on);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, id: &TaskId) -> Result<Step> {
+        let mut task = self.require_task(id)?;
+        match &task.state {
+            TaskState::Cancelled { .. } => Ok(answer(Answer::Unchanged(Box::new(task)))),
+            TaskState::InProgress { run } => {
+                let run = run.clone();
+                self.cancel_run(task, &run)
+            }
+            _ => {
+                let failure = Failure {
+                    code: FailureCode::CancelledByUser,
+                    message: "cancelled before it ran".to_owned(),
+                    evidence: format!("was {}", task.status()),
+                };
+                self.move_task(&mut task, TaskEvent::Cancelled(failure))?;
+                self.note_task(EventKind::TaskCancelled, &task, None, None)?;
+                Ok(answer(Answer::Task(Box::new(task))))
+            }
+        }
+    }
+
+    /// The task is `cancelled` only when its run has ended and nothing of it is alive.
+    fn cancel_run(&mut self, task: Task, id: &crate::RunId) -> Result<Step> {
+        match self.ledger.run(id)? {
+            Some(run) if run.stop == Some(StopReason::Cancel) => {
+                Ok(answer(Answer::Unchanged(Box::new(task))))
+            }
+            Some(run) => {
+                let mut step = self.stop(run, StopReason::Cancel)?;
+                step.answer = Some(Answer::Stopping(Box::new(task)));
+                Ok(step)
+            }
+            None => Ok(answer(Answer::Unchanged(Box::new(task)))),
+        }
+    }
+
+    fn retry(&mut self, id: &TaskId) -> Result<Step> {
+        let mut task = self.require_task(id)?;
+        if matches!(task.state, TaskState::Todo { hold: None }) {
+            return Ok(answer(Answer::Unchanged(Box::new(task))));
+        }
+        task.attempts = 0;
+        task.start_failures = 0;
+        self.move_task(&mut task, TaskEvent::RetryAsked)?;
+        self.note_task(EventKind::TaskRetryAsked, &task, None, None)?;
+        Ok(answer(Answer::Task(Box::new(task))))
+    }
+
+    fn approve_asked(&mut self, id: &TaskId) -> Result<Step> {
+        let mut task = self.require_task(id)?;
+        match &task.state {
+            TaskState::Done => Ok(answer(Answer::Unchanged(Box::new(task)))),
+            TaskState::Review(Review::Landing) => Ok(answer(Answer::Landing(Box::new(task)))),
+            _ => {
+                let effect = self.approve(&mut task)?;
+                Ok(Step {
+                    effects: vec![effect],
+                    answer: Some(Answer::Landing(Box::new(task))),
+                })
+            }
+        }
+    }
+
+    fn reject(&mut self, id: &TaskId, reason: String) -> Result<Step> {
+        text::check_required(&reason, limits::REASON_BYTES).map_err(|problem| Refusal::Text {
+            field: "reason",
+            problem,
+        })?;
+        let mut task = self.require_task(id)?;
+        task.attempts = 0;
+        task.start_failures = 0;
+        task.feedback = Some(reason);
+        self.move_task(&mut task, TaskEvent::Rejected)?;
+        let reason = task.feedback.clone();
+        self.note_task(EventKind::TaskRejected, &task, None, reason.as_deref())?;
+        Ok(answer(Answer::Task(Box::new(task))))
+    }
+
+    fn delete(&mut self, id: &TaskId) -> Result<Step> {
+        let task = self.require_task(id)?;
+        if matches!(
+            task.state,
+            TaskState::InProgress { .. } | TaskState::Review(Review::Landing)
+        ) {
+            return Err(busy(&task, "cancel it first"));
+        }
+        if let Some(needed_by) = self.ledger.dependants(id)?.into_iter().next() {
+            return Err(Refusal::Needed {
+                task: id.clone(),
+                needed_by,
+            }
+            .into());
+        }
+        self.ledger.delete_task(id)?;
+        self.note_task(EventKind::TaskDeleted, &task, None, Some(&task.title))?;
+        Ok(Step {
+            effects: vec![Effect::Discard {
+                task: Box::new(task),
+            }],
+            answer: Some(Answer::Deleted(id.clone())),
+        })
+    }
+}
+
+fn answer(answer: Answer) -> Step {
+    Step {
+        effects: Vec::new(),
+        answer: Some(answer),
+    }
+}
+
+fn busy(task: &Task, why: &'static str) -> super::StepError {
+    Refusal::Busy {
+        task: task.id.clone(),
+        status: task.status(),
+        why,
+    }
+    .into()
+}
+
+fn path_to(id: &TaskId, came_from: &BTreeMap<TaskId, TaskId>) -> Vec<TaskId> {
+    let mut path = vec![id.clone()];
+    let mut at = id;
+    while let Some(previous) = came_from.get(at) {
+        path.push(previous.clone());
+        at = previous;
+        if at == id {
+            break;
+        }
+    }
+    path.reverse();
+    path
+}
+
+fn apply(task: &mut Task, edit: TaskEdit) {
+    let TaskEdit {
+        title,
+        description,
+        priority,
+        agent,
+        labels,
+        dependencies: _,
+        max_attempts,
+        timeout_ms,
+    } = edit;
+    if let Some(title) = title {
+        task.title = title.trim().to_owned();
+    }
+    task.description = description.unwrap_or_else(|| std::mem::take(&mut task.description));
+    task.priority = priority.unwrap_or(task.priority);
+    task.agent = agent.unwrap_or_else(|| task.agent.take());
+    task.labels = labels.unwrap_or_else(|| std::mem::take(&mut task.labels));
+    task.max_attempts = max_attempts.unwrap_or(task.max_attempts);
+    task.timeout_ms = timeout_ms.or(task.timeout_ms);
+}
+
+fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
+    check_title(&new.title)?;
+    check_description(&new.description)?;
+    check_labels(&new.labels)?;
+    check_numbers(new.max_attempts, new.timeout_ms)?;
+    check_range_ms("stall timeout", new.stall_ms)?;
+    check_count("dependencies", new.dependencies.len(), limits::DEPENDENCIES)
+}
+
+fn check_edit(edit: &TaskEdit) -> std::result::Result<(), Refusal> {
+    edit.title.as_deref().map_or(Ok(()), check_title)?;
+    edit.description
+        .as_deref()
+        .map_or(Ok(()), check_description)?;
+    edit.labels.as_ref().map_or(Ok(()), check_labels)?;
+    check_numbers(edit.max_attempts, edit.timeout_ms)?;
+    check_count(
+        "dependencies",
+        edit.dependencies.as_ref().map_or(0, Vec::len),
+        limits::DEPENDENCIES,
+    )
+}
+
+fn check_title(title: &str) -> std::result::Result<(), Refusal> {
+    text::check_required(title, limits::TITLE_BYTES).map_err(|problem| Refusal::Text {
+        field: "title",
+        problem,
+    })
+}
+
+fn check_description(description: &str) -> std::result::Result<(), Refusal> {
+    text::check_optional(description, limits::DESCRIPTION_BYTES).map_err(|problem| Refusal::Text {
+        field: "description",
+        problem,
+    })
+}
+
+fn check_labels(labels: &std::collections::BTreeSet<String>) -> std::result::Result<(), Refusal> {
+    check_count("labels", labels.len(), limits::LABELS)?;
+    labels.iter().try_for_each(|label| {
+        text::check_label(label, limits::LABEL_BYTES).map_err(|problem| Refusal::Text {
+            field: "label",
+            problem,
+        })
+    })
+}
+
+fn check_count(field: &'static str, got: usize, most: usize) -> std::result::Result<(), Refusal> {
+    if got > most {
+        Err(Refusal::TooMany { field, most, got })
+    } else {
+        Ok(())
+    }
+}
+
+fn check_numbers(
+    max_attempts: Option<u32>,
+    timeout_ms: Option<u64>,
+) -> std::result::Result<(), Refusal> {
+    if let Some(got) = max_attempts {
+        check_range(
+            "max attempts",
+            1,
+            u64::from(limits::MAX_ATTEMPTS),
+            u64::from(got),
+        )?;
+    }
+    check_range_ms("timeout", timeout_ms)
+}
+
+fn check_range_ms(field: &'static str, got: Option<u64>) -> std::result::Result<(), Refusal> {
+    got.map_or(Ok(()), |got| {
+        check_range(field, limits::TIMEOUT_MIN_MS, limits::TIMEOUT_MAX_MS, got)
+    })
+}
+
+fn check_range(
+    field: &'static str,
+    least: u64,
+    most: u64,
+    got: u64,
+) -> std::result::Result<(), Refusal> {
+    if (least..=most).contains(&got) {
+        Ok(())
+    } else {
+        Err(Refusal::Range {
+            field,
+            least,
+            most,
+            got,
+        })
+    }
+}

@@ -1,0 +1,321 @@
+//! The outcome rule: from what was seen to what is recorded.
+//!
+//! The adapter says what the agent's own words amount to ([`Verdict`]), the supervisor what the
+//! kernel said and what it had to do ([`Witness`]). This file alone turns the two into an
+//! [`Outcome`].
+
+use crate::run::{Exit, Failure, FailureCode, Outcome, StopReason};
+use crate::time::Timestamp;
+
+/// What the agent's own output says about its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// This kind of agent has no result event; the exit status decides.
+    ByExitStatus,
+    /// It always gives a result event and gave none.
+    NoResult,
+    /// Its result event says success.
+    Success,
+    /// Its result event says error, in these words.
+    Error {
+        /// The agent's words.
+        message: String,
+    },
+    /// Its result says that a limit stopped it.
+    Limited {
+        /// Which limit.
+        code: FailureCode,
+        /// The provider's words.
+        message: String,
+        /// When the limit is lifted, if it was said.
+        until: Option<Timestamp>,
+    },
+}
+
+/// A limit the supervisor itself enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforced {
+    /// It ran longer than this, milliseconds of active time.
+    Timeout {
+        /// The limit, milliseconds.
+        limit_ms: u64,
+    },
+    /// It was silent longer than this, milliseconds of active time.
+    Stall {
+        /// The limit, milliseconds.
+        limit_ms: u64,
+    },
+    /// It wrote more than this.
+    Output {
+        /// The limit, bytes.
+        limit_bytes: u64,
+    },
+}
+
+/// What the supervisor saw of the end of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// What the kernel said.
+    pub exit: Exit,
+    /// The limit it enforced before the process ended by itself, if it did.
+    pub enforced: Option<Enforced>,
+    /// Why the daemon had asked it to stop before the process ended, if it had.
+    pub stop: Option<StopReason>,
+    /// Where the proof lies, like `out.log bytes 0-1234`.
+    pub logs: String,
+}
+
+/// Decides how a run ended whose process was seen to end.
+#[must_use]
+pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
+    match verdict {
+        Verdict::Success => Outcome::Completed,
+        Verdict::Error { message } => Outcome::Failed(failure(
+            FailureCode::AgentError,
+            message.clone(),
+            witness,
+            "result event says error",
+        )),
+        Verdict::Limited {
+            code,
+            message,
+            until,
+        } => Outcome::Limited {
+            failure: failure(*code, message.clone(), witness, "result event says limit"),
+            until: *until,
+        },
+        Verdict::NoResult | Verdict::ByExitStatus => without_result(verdict, witness),
+    }
+}
+
+/// No word of the agent decides, so who ended it does, and then the kernel's status.
+fn without_result(verdict: &Verdict, witness: &Witness) -> Outcome {
+    if let Some(outcome) = stopped(witness) {
+        return outcome;
+    }
+    match (verdict, witness.exit) {
+        (_, Exit::Signal { number, .. }) => Outcome::Failed(failure(
+            FailureCode::Signaled,
+            format!("killed by signal {number}"),
+            witness,
+            "signal not sent by orch",
+        )),
+        (Verdict::ByExitStatus, Exit::Code(0)) => Outcome::Completed,
+        (Verdict::ByExitStatus, Exit::Code(code)) => Outcome::Failed(failure(
+            FailureCode::ExitNonzero,
+            format!("the command ended with exit status {code}"),
+            witness,
+            "exit status decides",
+        )),
+        (_, Exit::Code(code)) => Outcome::Failed(failure(
+            FailureCode::NoResult,
+            format!("the agent ended with exit status {code} and without its result event"),
+            witness,
+            "no result event in the output",
+        )),
+    }
+}
+
+fn stopped(witness: &Witness) -> Option<Outcome> {
+    match (witness.stop, witness.enforced) {
+        (Some(StopReason::Cancel), _) => Some(Outcome::Cancelled(failure(
+            FailureCode::CancelledByUser,
+            "cancelled while it ran".to_owned(),
+            witness,
+            "cancel asked for",
+        ))),
+        (Some(StopReason::Interrupt), _) => Some(Outcome::Cancelled(failure(
+            FailureCode::Interrupted,
+            "stopped because orch was told to stop; no attempt was used up".to_owned(),
+            witness,
+            "shutdown asked for",
+        ))),
+        (_, Some(Enforced::Timeout { limit_ms })) => Some(Outcome::TimedOut(failure(
+            FailureCode::Timeout,
+            format!("ran longer than its timeout of {limit_ms} ms"),
+            witness,
+            "timeout",
+        ))),
+        (_, Some(Enforced::Stall { limit_ms })) => Some(Outcome::TimedOut(failure(
+            FailureCode::Stalled,
+            format!("wrote nothing for {limit_ms} ms"),
+            witness,
+            "stall timeout",
+        ))),
+        (_, Some(Enforced::Output { limit_bytes })) => Some(Outcome::Failed(failure(
+            FailureCode::OutputLimit,
+            format!("wrote more than {limit_bytes} bytes"),
+            witness,
+            "output limit",
+        ))),
+        (Some(StopReason::Linger) | None, None) => None,
+    }
+}
+
+fn failure(code: FailureCode, message: String, witness: &Witness, rule: &str) -> Failure {
+    Failure {
+        code,
+        message,
+        evidence: format!("{}; {rule}; {}", witness.exit, witness.logs),
+    }
+}
+
+/// What a person should know about an end that the outcome does not say.
+#[must_use]
+pub fn mismatch(verdict: &Verdict, witness: &Witness) -> Option<String> {
+    match (verdict, witness.exit) {
+        (Verdict::Success, Exit::Code(0)) => None,
+        (Verdict::Success, exit) if witness.stop == Some(StopReason::Linger) => Some(format!(
+            "its process stayed after the result and had to be ended ({exit})"
+        )),
+        (Verdict::Success, exit) => Some(format!(
+            "the result says success but the process ended with {exit}"
+        )),
+        (Verdict::Error { .. }, Exit::Code(0)) => {
+            Some("the result says error but the process ended with exit status 0".to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::RunStatus;
+
+    fn witness(exit: Exit) -> Witness {
+        Witness {
+            exit,
+            enforced: None,
+            stop: None,
+            logs: "out.log bytes 0-10".into(),
+        }
+    }
+
+    fn check(verdict: Verdict, witness: Witness, status: RunStatus, code: Option<FailureCode>) {
+        let outcome = decide(&verdict, &witness);
+        assert_eq!(
+            (outcome.status(), outcome.failure().map(|f| f.code)),
+            (status, code)
+        );
+        assert!(outcome.failure().is_none_or(|f| !f.evidence.is_empty()));
+    }
+
+    const KILLED: Exit = Exit::Signal {
+        number: 9,
+        core: false,
+    };
+
+    #[test]
+    fn a_success_that_was_seen_is_a_success_whatever_came_after() {
+        for exit in [Exit::Code(0), Exit::Code(1), KILLED] {
+            check(Verdict::Success, witness(exit), RunStatus::Completed, None);
+        }
+    }
+
+    #[test]
+    fn an_error_that_was_seen_is_an_error_whatever_the_exit_code() {
+        for exit in [Exit::Code(0), Exit::Code(1), KILLED] {
+            let verdict = Verdict::Error {
+                message: "401".into(),
+            };
+            check(
+                verdict,
+                witness(exit),
+                RunStatus::Failed,
+                Some(FailureCode::AgentError),
+            );
+        }
+    }
+
+    #[test]
+    fn silence_is_never_success() {
+        for code in [0, 1, 3] {
+            let witness = witness(Exit::Code(code));
+            check(
+                Verdict::NoResult,
+                witness,
+                RunStatus::Failed,
+                Some(FailureCode::NoResult),
+            );
+        }
+        check(
+            Verdict::NoResult,
+            witness(KILLED),
+            RunStatus::Failed,
+            Some(FailureCode::Signaled),
+        );
+    }
+
+    #[test]
+    fn a_command_without_a_result_is_judged_by_its_exit_status() {
+        check(
+            Verdict::ByExitStatus,
+            witness(Exit::Code(0)),
+            RunStatus::Completed,
+            None,
+        );
+        let nonzero = witness(Exit::Code(3));
+        check(
+            Verdict::ByExitStatus,
+            nonzero,
+            RunStatus::Failed,
+            Some(FailureCode::ExitNonzero),
+        );
+        check(
+            Verdict::ByExitStatus,
+            witness(KILLED),
+            RunStatus::Failed,
+            Some(FailureCode::Signaled),
+        );
+    }
+
+    #[test]
+    fn who_stopped_it_decides_when_nothing_else_does() {
+        let timed_out = Witness {
+            enforced: Some(Enforced::Timeout { limit_ms: 5 }),
+            ..witness(Exit::Code(0))
+        };
+        check(
+            Verdict::ByExitStatus,
+            timed_out,
+            RunStatus::TimedOut,
+            Some(FailureCode::Timeout),
+        );
+        let cancelled = Witness {
+            stop: Some(StopReason::Cancel),
+            ..witness(KILLED)
+        };
+        check(
+            Verdict::NoResult,
+            cancelled,
+            RunStatus::Cancelled,
+            Some(FailureCode::CancelledByUser),
+        );
+        let interrupted = Witness {
+            stop: Some(StopReason::Interrupt),
+            ..witness(KILLED)
+        };
+        check(
+            Verdict::NoResult,
+            interrupted,
+            RunStatus::Cancelled,
+            Some(FailureCode::Interrupted),
+        );
+    }
+
+    #[test]
+    fn a_mismatch_is_said() {
+        assert_eq!(mismatch(&Verdict::Success, &witness(Exit::Code(0))), None);
+        assert!(mismatch(&Verdict::Success, &witness(Exit::Code(1))).is_some());
+        assert!(
+            mismatch(
+                &Verdict::Error {
+                    message: String::new()
+                },
+                &witness(Exit::Code(0))
+            )
+            .is_some()
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! What a person or an agent may ask of the engine.
+
+use std::collections::BTreeSet;
+
+use crate::id::{AgentName, TaskId};
+use crate::lifecycle::IllegalTransition;
+use crate::task::{Dependency, OnLost, Priority, ReviewMode, Task, TaskStatus, WorkspaceMode};
+use crate::text::BadText;
+
+/// A task to be added. `None` takes what the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewTask {
+    /// One line.
+    pub title: String,
+    /// What the agent is to do.
+    pub description: String,
+    /// 1 to 4.
+    pub priority: Option<Priority>,
+    /// The agent it must have.
+    pub agent: Option<AgentName>,
+    /// What it is about.
+    pub labels: BTreeSet<String>,
+    /// Paths it is expected to touch.
+    pub scope: Vec<String>,
+    /// Files given along, absolute.
+    pub attachments: Vec<String>,
+    /// What must happen first.
+    pub dependencies: Vec<Dependency>,
+    /// Where its agent works.
+    pub workspace: Option<WorkspaceMode>,
+    /// Who approves.
+    pub review: Option<ReviewMode>,
+    /// What happens when a run is lost.
+    pub on_lost: Option<OnLost>,
+    /// Attempts it may have.
+    pub max_attempts: Option<u32>,
+    /// Longest a run may take, milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Longest a run may be silent, milliseconds.
+    pub stall_ms: Option<u64>,
+}
+
+/// What to change about a task; `None` leaves as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaskEdit {
+    /// One line. Only before the first run: the branch carries it.
+    pub title: Option<String>,
+    /// What the agent is to do.
+    pub description: Option<String>,
+    /// 1 to 4.
+    pub priority: Option<Priority>,
+    /// The agent it must have; `Some(None)` takes the pin away.
+    pub agent: Option<Option<AgentName>>,
+    /// What it is about.
+    pub labels: Option<BTreeSet<String>>,
+    /// What must happen first.
+    pub dependencies: Option<Vec<Dependency>>,
+    /// Attempts it may have.
+    pub max_attempts: Option<u32>,
+    /// Longest a run may take, milliseconds.
+    pub timeout_ms: Option<u64>,
+}
+
+/// What a person or an agent may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Add a task.
+    Add(Box<NewTask>),
+    /// Change a task that is not being worked on.
+    Edit {
+        /// Which.
+        task: TaskId,
+        /// How.
+        edit: Box<TaskEdit>,
+    },
+    /// Stop a task for good.
+    Cancel {
+        /// Which.
+        task: TaskId,
+    },
+    /// Give a task that ended, or waits to be retried, a fresh set of attempts now.
+    Retry {
+        /// Which.
+        task: TaskId,
+    },
+    /// Find the work good and land it.
+    Approve {
+        /// Which.
+        task: TaskId,
+    },
+    /// Find the work not good and send it back.
+    Reject {
+        /// Which.
+        task: TaskId,
+        /// What is wrong with it, for the agent.
+        reason: String,
+    },
+    /// Forget a task.
+    Delete {
+        /// Which.
+        task: TaskId,
+    },
+}
+
+/// What a request led to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The task as it is now.
+    Task(Box<Task>),
+    /// The request had already been fulfilled; nothing changed.
+    Unchanged(Box<Task>),
+    /// The task is being stopped; it is `cancelled` when nothing of it is alive.
+    Stopping(Box<Task>),
+    /// The branch is being landed; the answer comes with [`crate::engine::Input::Landed`].
+    Landing(Box<Task>),
+    /// The task is gone.
+    Deleted(TaskId),
+}
+
+/// Why a request was not fulfilled. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A text breaks its rule.
+    #[error("the {field} {problem}")]
+    Text {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong.
+        problem: BadText,
+    },
+    /// A number is outside its range.
+    #[error("{field} must be from {least} to {most}, not {got}")]
+    Range {
+        /// Which field.
+        field: &'static str,
+        /// The least allowed.
+        least: u64,
+        /// The most allowed.
+        most: u64,
+        /// What was given.
+        got: u64,
+    },
+    /// Too many of something.
+    #[error("at most {most} {field} are allowed, not {got}")]
+    TooMany {
+        /// Of what.
+        field: &'static str,
+        /// The most allowed.
+        most: usize,
+        /// How many were given.
+        got: usize,
+    },
+    /// No such task.
+    #[error("there is no task {0}")]
+    NoSuchTask(TaskId),
+    /// No such agent.
+    #[error("there is no agent '{0}'")]
+    NoSuchAgent(AgentName),
+    /// A task would wait for itself.
+    #[error("that would be a cycle: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" → "))]
+    Cycle(Vec<TaskId>),
+    /// The task is in the middle of something.
+    #[error("task {task} is {status}: {why}")]
+    Busy {
+        /// Which.
+        task: TaskId,
+        /// How it stands.
+        status: TaskStatus,
+        /// Why that is in the way.
+        why: &'static str,
+    },
+    /// Others wait for it.
+    #[error("task {task} is needed by {needed_by}")]
+    Needed {
+        /// Which.
+        task: TaskId,
+        /// One of those that wait for it.
+        needed_by: TaskId,
+    },
+    /// The state does not allow it.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+}

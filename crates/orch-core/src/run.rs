@@ -1,0 +1,292 @@
+//! One attempt of a task by one agent.
+
+use crate::id::{AgentName, RunId, TaskId};
+use crate::text_enum::text_enum;
+use crate::time::Timestamp;
+
+text_enum! {
+    /// Where a run stands. Everything but the first two is final.
+    pub enum RunStatus {
+        /// Recorded; its process may or may not exist yet.
+        Starting = "starting",
+        /// The agent's process was started.
+        Running = "running",
+        /// The agent did the work.
+        Completed = "completed",
+        /// The agent ended without doing it.
+        Failed = "failed",
+        /// A rate or usage limit stopped it.
+        Limited = "limited",
+        /// It took too long or fell silent too long.
+        TimedOut = "timed_out",
+        /// A person, or orch itself, stopped it.
+        Cancelled = "cancelled",
+        /// The agent's process never came to be.
+        NotStarted = "not_started",
+        /// Nobody could see how it ended.
+        Lost = "lost",
+    }
+}
+
+impl RunStatus {
+    /// Whether nothing can change any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Starting | Self::Running)
+    }
+}
+
+text_enum! {
+    /// Why something did not succeed. The list is closed; the schema refuses any other word.
+    pub enum FailureCode {
+        /// The agent itself said that it failed.
+        AgentError = "agent_error",
+        /// The agent ended without the result it always gives.
+        NoResult = "no_result",
+        /// A command without a result of its own ended with this exit status.
+        ExitNonzero = "exit_nonzero",
+        /// A signal that orch did not send ended it.
+        Signaled = "signaled",
+        /// It ran longer than its timeout.
+        Timeout = "timeout",
+        /// It wrote nothing for longer than its stall timeout.
+        Stalled = "stalled",
+        /// It wrote more than its output limit.
+        OutputLimit = "output_limit",
+        /// The provider asked to slow down.
+        RateLimit = "rate_limit",
+        /// The account has used up what it may.
+        UsageLimit = "usage_limit",
+        /// A person cancelled it.
+        CancelledByUser = "cancelled_by_user",
+        /// orch was told to stop and stopped it; costs no attempt.
+        Interrupted = "interrupted",
+        /// No such command.
+        CommandNotFound = "command_not_found",
+        /// The command exists and cannot be executed.
+        NotExecutable = "not_executable",
+        /// The machine refused a process, a descriptor or memory.
+        NoResources = "no_resources",
+        /// The worktree could not be made ready.
+        WorkspaceFailed = "workspace_failed",
+        /// What the run needs could not be written or started.
+        SpawnFailed = "spawn_failed",
+        /// The supervisor died before the agent was started.
+        SupervisorDiedAtLaunch = "supervisor_died_at_launch",
+        /// The supervisor died while the agent ran and nobody saw the end.
+        SupervisorDied = "supervisor_died",
+        /// The machine was restarted while the agent ran.
+        HostRebooted = "host_rebooted",
+        /// The record of the end is there and cannot be trusted.
+        RecordCorrupt = "record_corrupt",
+        /// The run's directory is gone.
+        RecordMissing = "record_missing",
+    }
+}
+
+impl FailureCode {
+    /// Whether trying again without changing anything can only fail again.
+    #[must_use]
+    pub const fn is_permanent(self) -> bool {
+        matches!(self, Self::CommandNotFound | Self::NotExecutable)
+    }
+}
+
+/// Why something did not succeed, in words and with what proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// From the closed list.
+    pub code: FailureCode,
+    /// One sentence for a person.
+    pub message: String,
+    /// What was seen: exit status, rule, measured value, log range. Never empty.
+    pub evidence: String,
+}
+
+/// How the kernel said the process ended. Never folded, never invented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It ended by itself with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal {
+        /// The signal's number.
+        number: i32,
+        /// Whether a core was dumped.
+        core: bool,
+    },
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal {
+                number,
+                core: false,
+            } => write!(f, "signal {number}"),
+            Self::Signal { number, core: true } => write!(f, "signal {number}, core dumped"),
+        }
+    }
+}
+
+/// What an agent said it used. `None` means it did not say; it is never 0 instead.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Tokens read that were not cached.
+    pub input_tokens: Option<u64>,
+    /// Tokens written.
+    pub output_tokens: Option<u64>,
+    /// Tokens read from the provider's cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Tokens written to the provider's cache.
+    pub cache_write_tokens: Option<u64>,
+    /// US dollars, as the agent reported them.
+    pub cost_usd: Option<f64>,
+}
+
+/// How a run ended. A value that is not success carries its failure by construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The agent did the work.
+    Completed,
+    /// The agent ended without doing it.
+    Failed(Failure),
+    /// A limit stopped it.
+    Limited {
+        /// Which limit and the words of the provider.
+        failure: Failure,
+        /// When the limit is lifted, if the provider said so.
+        until: Option<Timestamp>,
+    },
+    /// A timeout or stall timeout ended it.
+    TimedOut(Failure),
+    /// A person or orch stopped it.
+    Cancelled(Failure),
+    /// It never came to be.
+    NotStarted(Failure),
+    /// Nobody knows.
+    Lost(Failure),
+}
+
+impl Outcome {
+    /// The status a run with this outcome has.
+    #[must_use]
+    pub const fn status(&self) -> RunStatus {
+        match self {
+            Self::Completed => RunStatus::Completed,
+            Self::Failed(_) => RunStatus::Failed,
+            Self::Limited { .. } => RunStatus::Limited,
+            Self::TimedOut(_) => RunStatus::TimedOut,
+            Self::Cancelled(_) => RunStatus::Cancelled,
+            Self::NotStarted(_) => RunStatus::NotStarted,
+            Self::Lost(_) => RunStatus::Lost,
+        }
+    }
+
+    /// Why it is not a success, unless it is one.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Completed => None,
+            Self::Failed(failure)
+            | Self::Limited { failure, .. }
+            | Self::TimedOut(failure)
+            | Self::Cancelled(failure)
+            | Self::NotStarted(failure)
+            | Self::Lost(failure) => Some(failure),
+        }
+    }
+}
+
+text_enum! {
+    /// Why the daemon asked a run to end. Recorded before the first signal is sent.
+    pub enum StopReason {
+        /// A person cancelled the task.
+        Cancel = "cancel",
+        /// orch was told to stop at once.
+        Interrupt = "interrupt",
+        /// The result is in and the process does not leave.
+        Linger = "linger",
+    }
+}
+
+/// Everything that is known about a run once it has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the kernel said, if anybody heard it.
+    pub exit: Option<Exit>,
+    /// The agent's final text in full.
+    pub result: Option<String>,
+    /// What the agent used.
+    pub usage: Usage,
+    /// The agent's own session, for a later resume.
+    pub session_id: Option<String>,
+    /// The last commit of the run's branch.
+    pub commit: Option<String>,
+    /// How many events `events.jsonl` holds.
+    pub events: u64,
+    /// What a person should know although it did not change the outcome.
+    pub warnings: Vec<String>,
+    /// When the process ended; for a lost run, when that was found out.
+    pub finished_at: Timestamp,
+}
+
+/// What a run is doing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunState {
+    /// Recorded; its process may or may not exist yet.
+    Starting,
+    /// The agent's process runs.
+    Running,
+    /// It is over.
+    Ended(Box<Ending>),
+}
+
+/// One attempt of a task by one agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its name.
+    pub id: RunId,
+    /// The task it is an attempt of.
+    pub task: TaskId,
+    /// The agent that works.
+    pub agent: AgentName,
+    /// The kind of agent, copied so that caps hold when the configuration changes.
+    pub adapter: String,
+    /// 1 for the first run of the task, counting every run.
+    pub attempt: u32,
+    /// What it is doing.
+    pub state: RunState,
+    /// Why it was asked to end, if it was.
+    pub stop: Option<StopReason>,
+    /// The branch it works on, if it has one of its own.
+    pub branch: Option<String>,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// When the agent's process was started.
+    pub started_at: Option<Timestamp>,
+}
+
+impl Run {
+    /// Where it stands.
+    #[must_use]
+    pub const fn status(&self) -> RunStatus {
+        match &self.state {
+            RunState::Starting => RunStatus::Starting,
+            RunState::Running => RunStatus::Running,
+            RunState::Ended(ending) => ending.outcome.status(),
+        }
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn ending(&self) -> Option<&Ending> {
+        match &self.state {
+            RunState::Ended(ending) => Some(ending),
+            RunState::Starting | RunState::Running => None,
+        }
+    }
+}
