@@ -178,6 +178,9 @@ pub enum Cause {
         /// The first version without the bug.
         needed: &'static str,
     },
+    /// The file system cannot do what a write-ahead log needs.
+    #[error("no write-ahead log is possible here (journal mode '{0}'): use a local file system")]
+    NoLog(String),
     /// SQLite said something else.
     #[error(transparent)]
     Sql(rusqlite::Error),

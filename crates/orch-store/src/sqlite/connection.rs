@@ -405,7 +405,12 @@ impl Ledger for Connection {
     fn dependencies(&mut self, id: &TaskId) -> ledger::Result<Vec<DependencyStatus>> {
         Ok(self.ask(
             || format!("reading what task {id} waits for"),
-            |inner| all(inner, sql::DEPENDENCIES, [id.as_str()], read_dependency),
+            |inner| {
+                let mut told = all(inner, sql::DEPENDENCIES, [id.as_str()], read_dependency)?;
+                // The order of the kinds is the core's; the alphabet has another one.
+                told.sort_by(|one, other| one.dependency.cmp(&other.dependency));
+                Ok(told)
+            },
         )?)
     }
 

@@ -191,11 +191,7 @@ pub(super) fn connect(
     let inner = raw(path)?;
     let found = migrate::version(&inner)?;
     let migration = migrate::needed(found, steps)?;
-    batch(
-        &inner,
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON;
-         PRAGMA checkpoint_fullfsync = ON; PRAGMA journal_size_limit = 67108864",
-    )?;
+    make_durable(&inner)?;
     // An older version may not have the note; its steps begin with a check of the whole file.
     let backup = match migration {
         Some(from) => {
@@ -220,6 +216,19 @@ pub(super) fn connect(
         log_missing: open && !had_log,
     };
     Ok((inner, opening))
+}
+
+/// What was committed must survive a power failure, and readers must not stop the writer.
+fn make_durable(inner: &rusqlite::Connection) -> Answer<()> {
+    let mode: Option<String> = first(inner, "PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
+    if mode.as_deref() != Some("wal") {
+        return Err(Cause::NoLog(mode.unwrap_or_default()));
+    }
+    batch(
+        inner,
+        "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
+         PRAGMA journal_size_limit = 67108864",
+    )
 }
 
 /// Notes whether a writer has the database open.

@@ -116,7 +116,7 @@ CREATE TABLE task (
 
 /// Each holds only the tasks it is about, so its size follows what is unfinished.
 const TASK_INDEXES: &str = "
-CREATE INDEX task_ready ON task (lane, priority, seq, id)
+CREATE INDEX task_ready ON task (lane, priority, seq)
     WHERE status = 'todo' AND hold_until IS NULL AND unmet = 0;
 CREATE INDEX task_held ON task (hold_until, seq, id) WHERE hold_until IS NOT NULL;
 CREATE INDEX task_landing ON task (seq, id) WHERE review_wait = 'landing';

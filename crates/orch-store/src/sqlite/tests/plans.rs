@@ -1,0 +1,162 @@
+//! No hot statement may look at rows it does not want. SQLite says how it would run each.
+
+use super::Place;
+use crate::sqlite::statements as sql;
+
+/// How SQLite would run a statement, one step per line.
+fn plan(inner: &rusqlite::Connection, statement: &str) -> Vec<String> {
+    let mut explained = inner
+        .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
+        .unwrap();
+    // The plan does not depend on the values, but each must be there.
+    let values = vec![rusqlite::types::Value::Null; explained.parameter_count()];
+    let steps = explained.query_map(rusqlite::params_from_iter(values), |row| row.get("detail"));
+    steps.unwrap().map(Result::unwrap).collect()
+}
+
+/// A walk over everything that an index or table holds is fine where that is little by nature.
+fn is_small(step: &str) -> bool {
+    let small = [
+        "INDEX task_held",
+        "INDEX task_landing",
+        "INDEX task_person",
+        "INDEX run_live_order",
+        "SCAN task_count",
+        "SCAN store_state",
+        "SCAN found",
+        "SCAN CONSTANT ROW",
+    ];
+    small.iter().any(|part| step.contains(part))
+}
+
+/// Every statement with the indexes it must use, in any order.
+fn statements() -> Vec<(&'static str, &'static [&'static str])> {
+    let task_id: &[&str] = &["sqlite_autoindex_task_1"];
+    let run_id: &[&str] = &["sqlite_autoindex_run_1"];
+    let rowid: &[&str] = &["INTEGER PRIMARY KEY"];
+    vec![
+        (&sql::UPDATE_TASK, task_id),
+        (sql::DELETE_TASK, task_id),
+        (sql::TASK_EXISTS, task_id),
+        (&sql::TASK_BY_ID, task_id),
+        (&sql::TASK_BY_SEQ, rowid),
+        (sql::TASK_IDS, task_id),
+        (sql::DELETE_DEPENDENCIES, &["PRIMARY KEY (task=?)"]),
+        (
+            sql::DEPENDENCIES,
+            &["PRIMARY KEY (task=?)", "sqlite_autoindex_task_1 (id=?)"],
+        ),
+        (sql::DEPENDANTS, &["dependency_needs (needs=?)"]),
+        (sql::HAS_DEPENDANTS, &["dependency_needs (needs=?)"]),
+        (
+            sql::SHIFT_UNMET,
+            &[
+                "sqlite_autoindex_task_1 (id=?)",
+                "dependency_needs (needs=?)",
+            ],
+        ),
+        (
+            sql::READY_LANES,
+            &["INDEX task_ready", "INDEX task_ready (lane>?)"],
+        ),
+        (sql::READY_IN_LANE, &["INDEX task_ready (lane=?)"]),
+        (sql::DUE, &["COVERING INDEX task_held (hold_until<?)"]),
+        (sql::NEXT_DUE, &["COVERING INDEX task_held"]),
+        (sql::LANDING, &["COVERING INDEX task_landing"]),
+        (sql::NEEDING_PERSON, &["INDEX task_person"]),
+        (
+            sql::TASKS,
+            &["COVERING INDEX task_status (status=? AND seq<?)"],
+        ),
+        (
+            sql::TASKS_OF_AGENT,
+            &["COVERING INDEX task_agent (agent=? AND status=? AND seq<?)"],
+        ),
+        (
+            sql::TASKS_OF_LABEL,
+            &["PRIMARY KEY (label=? AND status=? AND seq<?)"],
+        ),
+        (
+            sql::TASKS_OF_LABEL_AND_AGENT,
+            &[
+                "PRIMARY KEY (label=? AND status=? AND seq<?)",
+                "INTEGER PRIMARY KEY (rowid=?)",
+            ],
+        ),
+        (sql::COUNTS, &["task_count"]),
+        (&sql::UPDATE_RUN, run_id),
+        (&sql::RUN_BY_ID, run_id),
+        (sql::RUN_SEQ, run_id),
+        (sql::RUN_IDS, run_id),
+        (sql::HAS_LIVE_RUN, &["INDEX run_live (task=?)"]),
+        (&sql::LIVE_RUNS, &["INDEX run_live_order"]),
+        (&sql::RUNS, rowid),
+        (&sql::RUNS_OF_TASK, &["run_task (task=? AND seq<?)"]),
+        (&sql::RUNS_OF_AGENT, &["run_agent (agent=? AND seq<?)"]),
+        (
+            &sql::RUNS_OF_TASK_AND_AGENT,
+            &["run_task (task=? AND seq<?)"],
+        ),
+        (&sql::EVENTS, rowid),
+        (sql::LAST_EVENT, &["SEARCH event"]),
+        (sql::STATE, &["store_state"]),
+        (sql::SET_STATE, &["store_state"]),
+        // What the triggers do; SQLite does not explain those.
+        ("DELETE FROM label WHERE seq = ?", &["label_task (seq=?)"]),
+        (
+            "UPDATE task_count SET number = number + 1 WHERE status = ?",
+            &["(status=?)"],
+        ),
+        (
+            "SELECT 1 FROM run WHERE task = ? AND finished_at IS NULL",
+            &["run_live (task=?)"],
+        ),
+        // What the foreign keys do when a task goes.
+        (
+            "SELECT 1 FROM dependency WHERE needs = ?",
+            &["dependency_needs (needs=?)"],
+        ),
+        ("SELECT 1 FROM dependency WHERE task = ?", &["(task=?)"]),
+        ("DELETE FROM run WHERE task = ?", &["run_task (task=?)"]),
+    ]
+}
+
+#[test]
+fn every_statement_uses_its_index() {
+    let place = Place::new();
+    drop(place.open());
+    let inner = place.raw();
+    for (statement, indexes) in statements() {
+        let steps = plan(&inner, statement);
+        for index in indexes {
+            assert!(
+                steps.iter().any(|step| step.contains(index)),
+                "not by {index}: {statement}\n{steps:#?}"
+            );
+        }
+        for step in &steps {
+            assert!(
+                !step.starts_with("SCAN") || is_small(step),
+                "walks over everything: {statement}\n{steps:#?}"
+            );
+            assert!(
+                !step.contains("TEMP B-TREE"),
+                "sorts: {statement}\n{steps:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_statement_is_in_the_list() {
+    let source = include_str!("../statements.rs");
+    let names = source
+        .lines()
+        .filter(|line| line.starts_with("pub(super) "))
+        .count();
+    // Those that insert have no plan.
+    let inserts = source.matches("pub(super) static INSERT_").count()
+        + source.matches("pub(super) const INSERT_").count();
+    let others = 6;
+    assert_eq!(names - inserts, statements().len() - others);
+}
