@@ -97,17 +97,13 @@ fn a_database_of_version_1_is_read_and_written() {
     );
 }
 
-#[test]
-fn each_value_is_in_the_column_of_its_name() {
-    let place = Place::new();
-    fill(&mut place.open());
-    let raw = place.raw();
-    let value = |table: &str, column: &str, row: u64| -> Value {
-        let statement = format!("SELECT {column} FROM {table} WHERE seq = {row}");
-        raw.query_row(&statement, (), |row| row.get(0)).unwrap()
-    };
-    let text = |text: &str| Value::Text(text.to_owned());
-    let in_task = [
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+/// What the columns of task 10 of [`fill`] hold.
+fn values_of_task() -> Vec<(&'static str, Value)> {
+    vec![
         ("title", text("the title")),
         ("description", text("the description")),
         ("priority", Value::Integer(2)),
@@ -135,11 +131,12 @@ fn each_value_is_in_the_column_of_its_name() {
         ("failure_code", text("exit_nonzero")),
         ("failure_message", text("it failed")),
         ("failure_evidence", text("exit status 3")),
-    ];
-    for (column, expected) in in_task {
-        assert_eq!(value("task", column, 10), expected, "{column}");
-    }
-    let in_run = [
+    ]
+}
+
+/// What the columns of run 3 of [`fill`] hold.
+fn values_of_run() -> Vec<(&'static str, Value)> {
+    vec![
         ("adapter", text("claude")),
         ("attempt", Value::Integer(3)),
         ("status", text("failed")),
@@ -159,8 +156,22 @@ fn each_value_is_in_the_column_of_its_name() {
         ("exit_signal", Value::Null),
         ("warnings", text("[\"a warning\"]")),
         ("failure_code", text("exit_nonzero")),
-    ];
-    for (column, expected) in in_run {
+    ]
+}
+
+#[test]
+fn each_value_is_in_the_column_of_its_name() {
+    let place = Place::new();
+    fill(&mut place.open());
+    let raw = place.raw();
+    let value = |table: &str, column: &str, row: u64| -> Value {
+        let statement = format!("SELECT {column} FROM {table} WHERE seq = {row}");
+        raw.query_row(&statement, (), |row| row.get(0)).unwrap()
+    };
+    for (column, expected) in values_of_task() {
+        assert_eq!(value("task", column, 10), expected, "{column}");
+    }
+    for (column, expected) in values_of_run() {
         assert_eq!(value("run", column, 3), expected, "{column}");
     }
     for (column, expected) in [
@@ -180,78 +191,80 @@ fn refusal(raw: &rusqlite::Connection, statement: &str) -> String {
     }
 }
 
+/// Statements that must be refused, with a part of what SQLite says to each. Of what [`fill`]
+/// stores, run 1 is live, run 2 is completed and run 3 has failed; task 1 waits, task 3 is at work.
+const REFUSED: &[(&str, &str)] = &[
+    ("UPDATE run SET result = 'x' WHERE seq = 2", "final"),
+    ("UPDATE run SET status = 'running' WHERE seq = 3", "final"),
+    (
+        "DELETE FROM run WHERE seq = 2",
+        "only together with its task",
+    ),
+    (
+        "DELETE FROM run WHERE seq = 1",
+        "only together with its task",
+    ),
+    ("DELETE FROM task WHERE seq = 3", "not ended"),
+    ("DELETE FROM task WHERE seq = 1", "FOREIGN KEY"),
+    (
+        "UPDATE run SET status = 'failed', finished_at = 1, events = 0, warnings = '[]' WHERE seq = 1",
+        "CHECK",
+    ),
+    (
+        "UPDATE run SET status = 'lost', finished_at = 1, events = 0, warnings = '[]', failure_code = 'no_result', failure_message = 'm', failure_evidence = '' WHERE seq = 1",
+        "CHECK",
+    ),
+    (
+        "UPDATE run SET status = 'lost', finished_at = 1, events = 0, warnings = '[]', failure_code = 'because', failure_message = 'm', failure_evidence = 'e' WHERE seq = 1",
+        "CHECK",
+    ),
+    (
+        "UPDATE run SET status = 'completed', events = 0, warnings = '[]' WHERE seq = 1",
+        "CHECK",
+    ),
+    (
+        "UPDATE run SET status = 'completed', finished_at = 1, events = 0, warnings = '[]', exit_code = 0, exit_signal = 9, exit_core = 0 WHERE seq = 1",
+        "CHECK",
+    ),
+    ("UPDATE run SET finished_at = 1 WHERE seq = 1", "CHECK"),
+    ("UPDATE run SET status = 'paused' WHERE seq = 1", "CHECK"),
+    ("UPDATE run SET exit_code = 0 WHERE seq = 1", "CHECK"),
+    (
+        "INSERT INTO run (id, task, agent, adapter, attempt, status, created_at) SELECT 'other', task, agent, adapter, 9, 'starting', 0 FROM run WHERE seq = 1",
+        "UNIQUE",
+    ),
+    (
+        "INSERT INTO run (id, task, agent, adapter, attempt, status, created_at) VALUES ('x', 'nobody', 'a', 'b', 1, 'starting', 0)",
+        "FOREIGN KEY",
+    ),
+    ("UPDATE task SET status = 'started' WHERE seq = 1", "CHECK"),
+    ("UPDATE task SET status = 'failed' WHERE seq = 1", "CHECK"),
+    (
+        "UPDATE task SET status = 'in_progress' WHERE seq = 1",
+        "CHECK",
+    ),
+    ("UPDATE task SET status = 'retrying' WHERE seq = 1", "CHECK"),
+    ("UPDATE task SET status = 'review' WHERE seq = 1", "CHECK"),
+    ("UPDATE task SET hold_until = 5 WHERE seq = 1", "CHECK"),
+    (
+        "UPDATE task SET review_wait = 'blocked' WHERE seq = 5",
+        "CHECK",
+    ),
+    ("UPDATE task SET unmet = -1 WHERE seq = 1", "CHECK"),
+    ("UPDATE task SET priority = 5 WHERE seq = 1", "CHECK"),
+    ("UPDATE task SET title = NULL WHERE seq = 1", "NOT NULL"),
+    ("UPDATE task SET priority = 'high' WHERE seq = 1", "TEXT"),
+    ("UPDATE event SET word = 'x'", "never rewritten"),
+    ("DELETE FROM event", "never deleted"),
+];
+
 #[test]
 fn the_tables_refuse_what_must_never_be_true() {
     let place = Place::new();
     fill(&mut place.open());
     let raw = place.raw();
     raw.execute_batch("PRAGMA foreign_keys = ON").unwrap();
-    // Run 1 is live, run 2 is completed, run 3 has failed; task 1 waits, 3 is at work.
-    let refused = [
-        ("UPDATE run SET result = 'x' WHERE seq = 2", "final"),
-        ("UPDATE run SET status = 'running' WHERE seq = 3", "final"),
-        (
-            "DELETE FROM run WHERE seq = 2",
-            "only together with its task",
-        ),
-        (
-            "DELETE FROM run WHERE seq = 1",
-            "only together with its task",
-        ),
-        ("DELETE FROM task WHERE seq = 3", "not ended"),
-        ("DELETE FROM task WHERE seq = 1", "FOREIGN KEY"),
-        (
-            "UPDATE run SET status = 'failed', finished_at = 1, events = 0, warnings = '[]' WHERE seq = 1",
-            "CHECK",
-        ),
-        (
-            "UPDATE run SET status = 'lost', finished_at = 1, events = 0, warnings = '[]', failure_code = 'no_result', failure_message = 'm', failure_evidence = '' WHERE seq = 1",
-            "CHECK",
-        ),
-        (
-            "UPDATE run SET status = 'lost', finished_at = 1, events = 0, warnings = '[]', failure_code = 'because', failure_message = 'm', failure_evidence = 'e' WHERE seq = 1",
-            "CHECK",
-        ),
-        (
-            "UPDATE run SET status = 'completed', events = 0, warnings = '[]' WHERE seq = 1",
-            "CHECK",
-        ),
-        (
-            "UPDATE run SET status = 'completed', finished_at = 1, events = 0, warnings = '[]', exit_code = 0, exit_signal = 9, exit_core = 0 WHERE seq = 1",
-            "CHECK",
-        ),
-        ("UPDATE run SET finished_at = 1 WHERE seq = 1", "CHECK"),
-        ("UPDATE run SET status = 'paused' WHERE seq = 1", "CHECK"),
-        ("UPDATE run SET exit_code = 0 WHERE seq = 1", "CHECK"),
-        (
-            "INSERT INTO run (id, task, agent, adapter, attempt, status, created_at) SELECT 'other', task, agent, adapter, 9, 'starting', 0 FROM run WHERE seq = 1",
-            "UNIQUE",
-        ),
-        (
-            "INSERT INTO run (id, task, agent, adapter, attempt, status, created_at) VALUES ('x', 'nobody', 'a', 'b', 1, 'starting', 0)",
-            "FOREIGN KEY",
-        ),
-        ("UPDATE task SET status = 'started' WHERE seq = 1", "CHECK"),
-        ("UPDATE task SET status = 'failed' WHERE seq = 1", "CHECK"),
-        (
-            "UPDATE task SET status = 'in_progress' WHERE seq = 1",
-            "CHECK",
-        ),
-        ("UPDATE task SET status = 'retrying' WHERE seq = 1", "CHECK"),
-        ("UPDATE task SET status = 'review' WHERE seq = 1", "CHECK"),
-        ("UPDATE task SET hold_until = 5 WHERE seq = 1", "CHECK"),
-        (
-            "UPDATE task SET review_wait = 'blocked' WHERE seq = 5",
-            "CHECK",
-        ),
-        ("UPDATE task SET unmet = -1 WHERE seq = 1", "CHECK"),
-        ("UPDATE task SET priority = 5 WHERE seq = 1", "CHECK"),
-        ("UPDATE task SET title = NULL WHERE seq = 1", "NOT NULL"),
-        ("UPDATE task SET priority = 'high' WHERE seq = 1", "TEXT"),
-        ("UPDATE event SET word = 'x'", "never rewritten"),
-        ("DELETE FROM event", "never deleted"),
-    ];
-    for (statement, why) in refused {
+    for (statement, why) in REFUSED {
         let said = refusal(&raw, statement);
         assert!(said.contains(why), "{statement}\n{said}");
     }
