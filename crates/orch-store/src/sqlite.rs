@@ -6,6 +6,7 @@
 //! directory, so that there is one writer.
 
 mod connection;
+mod ledger;
 mod migrate;
 mod open;
 mod reader;
