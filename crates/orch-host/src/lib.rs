@@ -1,9 +1,12 @@
 //! Everything of orch that touches this machine: processes, git, agent command lines.
 //!
-//! This crate must not know the database, the scheduler or the wire.
+//! This crate must not know about tasks that wait, slots, retries, the database or the wire. It is
+//! told what to do and says what it saw.
 
 pub mod adapter;
 pub mod environment;
 pub mod prompt;
 pub mod run_dir;
+mod shim;
+pub mod supervise;
 pub mod transcript;
