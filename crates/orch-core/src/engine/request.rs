@@ -1,6 +1,6 @@
 //! What people and agents ask for: checked first, then written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Engine, Result, Step};
 use crate::event::EventKind;
@@ -29,9 +29,10 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     fn add(&mut self, new: NewTask) -> Result<Step> {
         check_new(&new)?;
         self.check_agent(new.agent.as_ref())?;
-        let unmet = self.count_unmet(&new.dependencies)?;
+        let dependencies = distinct(&new.dependencies);
+        let unmet = self.count_unmet(&dependencies)?;
         let mut task = self.task_from(&new, unmet);
-        task.seq = self.ledger.insert_task(&task, &new.dependencies)?;
+        task.seq = self.ledger.insert_task(&task, &dependencies)?;
         self.note_task(EventKind::TaskAdded, &task, None, Some(&task.title))?;
         Ok(answer(Answer::Task(Box::new(task))))
     }
@@ -103,9 +104,10 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             self.check_agent(agent.as_ref())?;
         }
         if let Some(dependencies) = &edit.dependencies {
-            let unmet = self.count_unmet(dependencies)?;
-            self.check_acyclic(id, dependencies)?;
-            self.ledger.set_dependencies(id, dependencies)?;
+            let dependencies = distinct(dependencies);
+            let unmet = self.count_unmet(&dependencies)?;
+            self.check_acyclic(id, &dependencies)?;
+            self.ledger.set_dependencies(id, &dependencies)?;
             task.unmet = unmet;
         }
         apply(&mut task, edit);
@@ -255,6 +257,12 @@ fn busy(task: &Task, why: &'static str) -> super::StepError {
         why,
     }
     .into()
+}
+
+/// Asking twice for the same thing is asking once: what is counted must be what is stored.
+fn distinct(dependencies: &[Dependency]) -> Vec<Dependency> {
+    let distinct: BTreeSet<&Dependency> = dependencies.iter().collect();
+    distinct.into_iter().cloned().collect()
 }
 
 fn path_to(id: &TaskId, came_from: &BTreeMap<TaskId, TaskId>) -> Vec<TaskId> {
