@@ -100,6 +100,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             return Err(busy(&task, "its branch already carries the title"));
         }
         check_edit(&edit)?;
+        check_attempt_left(&task, edit.max_attempts)?;
         if let Some(agent) = &edit.agent {
             self.check_agent(agent.as_ref())?;
         }
@@ -308,6 +309,18 @@ fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
     check_numbers(new.max_attempts, new.timeout_ms)?;
     check_range_ms("stall timeout", new.stall_ms)?;
     check_count("dependencies", new.dependencies.len(), limits::DEPENDENCIES)
+}
+
+/// A task that waits for its turn is going to use one more attempt: it must be allowed to.
+fn check_attempt_left(task: &Task, max_attempts: Option<u32>) -> std::result::Result<(), Refusal> {
+    max_attempts.map_or(Ok(()), |got| {
+        check_range(
+            "max attempts",
+            u64::from(task.attempts) + 1,
+            u64::from(limits::MAX_ATTEMPTS),
+            u64::from(got),
+        )
+    })
 }
 
 fn check_edit(edit: &TaskEdit) -> std::result::Result<(), Refusal> {
