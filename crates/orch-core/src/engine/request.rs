@@ -351,7 +351,7 @@ fn check_description(description: &str) -> std::result::Result<(), Refusal> {
     })
 }
 
-fn check_labels(labels: &std::collections::BTreeSet<String>) -> std::result::Result<(), Refusal> {
+fn check_labels(labels: &BTreeSet<String>) -> std::result::Result<(), Refusal> {
     check_count("labels", labels.len(), limits::LABELS)?;
     labels.iter().try_for_each(|label| {
         text::check_label(label, limits::LABEL_BYTES).map_err(|problem| Refusal::Text {
