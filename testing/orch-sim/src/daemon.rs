@@ -27,8 +27,9 @@ const BATCH: usize = 64;
 pub(crate) const SWEEP_MS: i64 = 1_000;
 /// How long a process may stay after its result, milliseconds.
 const LINGER_MS: i64 = 5_000;
-/// How long a shim may take to show itself before it is started once more, milliseconds.
-const LAUNCH_PATIENCE_MS: i64 = 1_500;
+/// How long a shim may take to show itself before another one is started, milliseconds. Two may
+/// then be on their way; the lock and the gate let one through.
+const LAUNCH_PATIENCE_MS: i64 = 900;
 /// How long a landing takes at most, milliseconds.
 const LANDING_MS: i64 = 1_200;
 
@@ -346,7 +347,7 @@ impl Daemon {
         now: Timestamp,
         storage: &mut Storage,
     ) -> Result<Recorded, Abort> {
-        let permit = if self.ending {
+        let permit = if self.ending || self.is(Mutation::NeverStarts) {
             Permit::Nothing
         } else {
             Permit::Everything

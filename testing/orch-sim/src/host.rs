@@ -229,7 +229,8 @@ impl Host {
             not_started: None,
         });
         let shim = self.shims.len() - 1;
-        let moment = self.random.between(0, 60);
+        let slow = self.random.chance(self.rates.launch_slow);
+        let moment = self.random.between(0, if slow { 4_000 } else { 60 });
         self.plan(agenda, moment, HostEvent::ShimSteps(shim));
         if self.random.chance(self.rates.shim_killed) {
             let moment = self.random.between(0, 6_000);

@@ -136,7 +136,6 @@ fn play(
     if let Some(mutation) = mutation {
         world.checkers.keep_only(mutation.promise());
     }
-    let steps = |world: &World| world.steps;
     match world.run() {
         Ok(()) => Ok(Report {
             steps: world.steps,
@@ -147,10 +146,16 @@ fn play(
             profile,
             promise,
             what,
-            step: steps(&world),
+            step: world.steps,
             trace: world.trace.into_lines(),
         })),
     }
+}
+
+/// The promises that are checked after every step, by name.
+#[must_use]
+pub fn promises() -> Vec<&'static str> {
+    checkers::Checkers::all().promises()
 }
 
 /// What a range of seeds came to.
@@ -207,7 +212,7 @@ pub fn run_many(first: u64, count: u64, threads: usize) -> Summary {
 impl Summary {
     fn add(&mut self, seed: u64) {
         let profile = profile_of(seed);
-        let played = if seed % TWICE_EVERY == 0 {
+        let played = if seed.is_multiple_of(TWICE_EVERY) {
             run_twice(seed, profile)
         } else {
             run(seed, profile)

@@ -86,6 +86,14 @@ mutations! {
     ForgetsTimers => "every_task_moves",
     /// The daemon forgets what an earlier one left to do.
     ForgetsResume => "every_task_moves",
+    /// A task that waits for the clock does not say so.
+    ExplainsNothing => "one_wait_reason",
+    /// Nothing is ever started.
+    NeverStarts => "everything_settles",
+    /// The store changes a row by itself.
+    StoreForgets => "committed_is_stored",
+    /// Tasks are woken that do not sleep.
+    WakesTheWaking => "every_step_is_legal",
 }
 
 /// What a lying ledger says instead of the truth.

@@ -98,6 +98,8 @@ pub(crate) struct Rates {
     pub(crate) reboot: u32,
     /// What orch does before a start fails: no process, no worktree.
     pub(crate) launch_fails: u32,
+    /// A shim takes seconds to come up.
+    pub(crate) launch_slow: u32,
     /// The configuration changes, for each wish.
     pub(crate) config_changes: u32,
     /// Somebody drains or interrupts the daemon, for each wish.
@@ -122,6 +124,7 @@ impl Rates {
         shim_killed: 0,
         reboot: 0,
         launch_fails: 0,
+        launch_slow: 0,
         config_changes: 0,
         signal: 0,
         landing_blocked: 100,
@@ -141,6 +144,7 @@ impl Rates {
         shim_killed: 20,
         reboot: 2,
         launch_fails: 30,
+        launch_slow: 30,
         config_changes: 30,
         signal: 10,
         landing_blocked: 200,
@@ -160,6 +164,7 @@ impl Rates {
         shim_killed: 150,
         reboot: 20,
         launch_fails: 100,
+        launch_slow: 80,
         config_changes: 60,
         signal: 40,
         landing_blocked: 300,

@@ -83,6 +83,24 @@ impl Storage {
         })
     }
 
+    /// Takes the words of a task's result away behind everybody's back, as only a store that is
+    /// wrong does.
+    ///
+    /// # Errors
+    /// The store refused.
+    pub(crate) fn forget(&mut self) -> std::result::Result<(), Abort> {
+        let done = self.rows.tasks.values().find(|task| task.result.is_some());
+        let Some(task) = done.filter(|_| self.mutation == Some(Mutation::StoreForgets)) else {
+            return Ok(());
+        };
+        let forgetful = Task {
+            result: None,
+            ..task.clone()
+        };
+        self.store
+            .transact(|transaction| Ok(transaction.update_task(&forgetful)?))
+    }
+
     /// Reads rows outside any transaction.
     ///
     /// # Errors
@@ -255,7 +273,14 @@ impl Ledger for Watch<'_> {
     }
 
     fn due(&mut self, now: Timestamp, limit: usize) -> Result<Vec<TaskId>> {
-        self.ledger.due(self.lie().about_time(now), limit)
+        let mut due = self.ledger.due(self.lie().about_time(now), limit)?;
+        if self.mutation == Some(Mutation::WakesTheWaking) {
+            for lane in self.ledger.ready_lanes()? {
+                let ready = self.ledger.ready_in_lane(&lane, 1)?;
+                due.extend(ready.into_iter().map(|candidate| candidate.task));
+            }
+        }
+        Ok(due)
     }
 
     fn next_due(&mut self) -> Result<Option<Timestamp>> {

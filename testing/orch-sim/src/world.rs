@@ -3,7 +3,7 @@
 use orch_core::config::Config;
 use orch_core::engine::{Effect, Input, Landing};
 use orch_core::request::Request;
-use orch_core::wait::{self, Service};
+use orch_core::wait::{self, Actor, Service};
 use orch_core::{RunId, TaskId};
 
 use crate::agenda::{Agenda, Epoch, Happening};
@@ -350,10 +350,13 @@ impl World {
         let Storage { rows, .. } = &self.storage;
         let live: Vec<_> = rows.live_runs().cloned().collect();
         let tasks: Vec<_> = commit.changed_tasks().cloned().collect();
+        let mutation = self.mutation;
         let waits = self.storage.read(|ledger| {
             let mut waits = Vec::new();
             for task in &tasks {
                 let wait = wait::explain(ledger, task, config, &live, service)?;
+                let silent = mutation == Some(Mutation::ExplainsNothing);
+                let wait = wait.filter(|wait| !silent || wait.actor != Actor::Timer);
                 waits.push((task.id.clone(), wait));
             }
             Ok(waits)
@@ -514,6 +517,7 @@ impl World {
 
     /// The store itself must agree with the copy that was built from its changes.
     fn check_end(&mut self) -> Result<(), Finding> {
+        self.storage.forget().map_err(|abort| broken(&abort))?;
         let ids: Vec<TaskId> = self.storage.rows.tasks.keys().cloned().collect();
         let runs: Vec<RunId> = self.storage.rows.runs.keys().cloned().collect();
         let stored = self.storage.read(|ledger| {

@@ -99,8 +99,7 @@ impl Checkers {
         self.0.retain(|checker| checker.promise() == promise);
     }
 
-    /// The names of all promises.
-    #[cfg(test)]
+    /// The names of all promises that have a checker of their own.
     pub(crate) fn promises(&self) -> Vec<&'static str> {
         self.0.iter().map(|checker| checker.promise()).collect()
     }
