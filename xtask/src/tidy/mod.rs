@@ -5,6 +5,7 @@
 mod code;
 mod edges;
 mod links;
+mod map;
 mod ratchet;
 mod text;
 
@@ -28,6 +29,7 @@ const RULES: &[Rule] = &[
     ("layout", text::layout),
     ("paths of one machine", text::machine_paths),
     ("links in docs", links::links),
+    ("code map", map::code_map),
     ("lifecycle tables", lifecycle::in_step),
 ];
 
