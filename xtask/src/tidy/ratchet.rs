@@ -22,8 +22,9 @@ pub fn functions(tree: &Tree) -> Vec<Complaint> {
     };
     let found = long_functions(tree);
     let mut complaints = Vec::new();
-    for (name, (path, line, length)) in &found {
-        let text = match known.get(name) {
+    for (key, (path, line, length)) in &found {
+        let name = key.rsplit("::").next().unwrap_or(key);
+        let text = match known.get(key) {
             None => format!("{name} has {length} lines; at most {MAX_LINES} are allowed"),
             Some(before) if length > before => {
                 format!("{name} has grown from {before} to {length} lines; it may only shrink")
@@ -109,10 +110,7 @@ mod tests {
     #[test]
     fn the_list_only_shrinks() {
         assert_eq!(check(70, ""), [""; 0]);
-        assert_eq!(
-            check(71, ""),
-            ["a.rs::a has 71 lines; at most 70 are allowed"]
-        );
+        assert_eq!(check(71, ""), ["a has 71 lines; at most 70 are allowed"]);
         assert_eq!(check(90, "\"a.rs::a\" = 90"), [""; 0]);
         assert!(check(91, "\"a.rs::a\" = 90")[0].contains("grown from 90 to 91"));
         assert!(check(89, "\"a.rs::a\" = 90")[0].contains("shrunk to 89"));
