@@ -192,6 +192,17 @@ fn the_first_result_of_the_own_session_counts() {
 }
 
 #[test]
+fn a_session_that_the_program_itself_left_does_not_lose_the_result() {
+    let init = |id: &str| {
+        format!("{{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"{id}\"}}\n")
+    };
+    let good = result_line(r#""is_error":false,"result":"done""#);
+    let (_, summary) = read(format!("{}{}{good}", init("first"), init("s")).as_bytes());
+    assert_eq!(summary.verdict, Verdict::Success);
+    assert_eq!(summary.session_id.as_deref(), Some("s"));
+}
+
+#[test]
 fn lines_after_the_result_change_nothing_and_are_kept() {
     let mut reader = reader();
     reader.line(result_line(r#""is_error":false,"result":"done""#).as_bytes());
