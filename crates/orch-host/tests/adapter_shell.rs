@@ -23,13 +23,8 @@ fn every_adapter_is_found_by_its_name() {
         assert_eq!(find(adapter.name).unwrap().name, adapter.name);
     }
     assert!(find("claud").is_none());
-    assert_eq!(
-        all()
-            .iter()
-            .filter(|adapter| adapter.has_result_event)
-            .count(),
-        1
-    );
+    assert!(!find("shell").unwrap().has_result_event);
+    assert!(find("claude").unwrap().has_result_event);
 }
 
 #[test]
@@ -140,4 +135,43 @@ fn a_line_too_long_to_be_read_counts_with_its_end() {
     let result = reader.summary().result.unwrap();
     assert!(result.starts_with("[orch: about "), "{}", &result[..80]);
     assert!(result.ends_with("x\nlast") || result.ends_with("\nlast"));
+}
+
+#[test]
+fn a_real_command_gets_the_prompt_and_exactly_its_environment() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    let shell = find("shell").unwrap();
+    let settings = settings("env | grep -vE '^(PWD|SHLVL|_)='; cat");
+    let made = (shell.invocation)(&settings).unwrap();
+    let configured = [("MINE".to_owned(), "$SECRET".to_owned())].into();
+    let parent = [("PATH", "/usr/bin:/bin"), ("SECRET", "s"), ("TOKEN", "t")];
+    let parent = parent.map(|(name, value)| (name.into(), value.into()));
+    let variables = orch_host::environment::allow_list(shell, &made, &configured, parent).unwrap();
+    let mut child = Command::new(&made.argv[0])
+        .args(&made.argv[1..])
+        .env_clear()
+        .envs(variables)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let prompt = "Task: $(touch canary) `touch canary`; touch canary\n";
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(prompt.as_bytes())
+        .unwrap();
+    let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let (variables, said) = output.split_at(output.find("Task:").unwrap());
+    let mut variables: Vec<&str> = variables.lines().collect();
+    variables.sort_unstable();
+    assert_eq!(
+        variables,
+        ["MINE=s", "NO_COLOR=1", "PATH=/usr/bin:/bin", "TERM=dumb"]
+    );
+    assert_eq!(said, prompt);
+    assert!(!std::path::Path::new("canary").exists());
 }

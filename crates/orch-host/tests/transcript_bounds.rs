@@ -2,8 +2,6 @@
 //!
 //! Alone in its file, so that the memory of the process is the memory of these tests.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
