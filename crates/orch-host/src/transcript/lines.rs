@@ -45,6 +45,11 @@ impl Splitter {
         self.start + self.length
     }
 
+    /// Whether the bytes fed so far end within a line.
+    pub fn is_within_line(&self) -> bool {
+        self.length > 0
+    }
+
     /// Takes the next bytes and gives every line they complete.
     pub fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Located<'_>)) {
         while let Some(at) = bytes.iter().position(|&byte| byte == b'\n') {
@@ -65,7 +70,7 @@ impl Splitter {
 
     /// Gives what was fed of an incomplete line as a line, because nothing follows.
     pub fn rest(&mut self, each: &mut dyn FnMut(Located<'_>)) {
-        if self.length > 0 {
+        if self.is_within_line() {
             self.give(0, each);
         }
     }

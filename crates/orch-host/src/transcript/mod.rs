@@ -9,7 +9,8 @@
 //! Exactly once, across any number of restarts: [`Transcript::open`] reads `out.log` again up to
 //! what `events.jsonl` holds, which rebuilds the reader's state and checks every recorded line
 //! on the way. A torn last line is cut off and written anew. If anything else does not agree,
-//! the file is copied to `events.jsonl.damaged`, cut to what agrees, and continued from `out.log`.
+//! the file is copied to `events.jsonl.damaged-1` (or the next free number), cut to what agrees,
+//! and continued from `out.log`.
 //!
 //! Memory is bounded by a line of `LINE_BYTES`; a longer one is not read. A line of more than
 //! [`EMBED_BYTES`] is read, but its event only says where it lies:
@@ -31,6 +32,7 @@ use orch_core::Timestamp;
 use crate::adapter::{Adapter, AgentEvent, EventType, Reader, Summary};
 use crate::run_dir::RunDir;
 use lines::{Line, Located, Splitter};
+use replay::Cut;
 
 /// Longest line of output that an event carries, bytes.
 pub const EMBED_BYTES: usize = 1 << 20;
@@ -60,6 +62,8 @@ struct State {
     /// Events of the last line read, with its end, that are not recorded because a crash came
     /// between them.
     unrecorded: Vec<(AgentEvent, u64)>,
+    /// The last line read had no `\n`: the run was finished before.
+    cut: bool,
 }
 
 impl State {
@@ -69,6 +73,7 @@ impl State {
             splitter: Splitter::default(),
             seq: 0,
             unrecorded: Vec::new(),
+            cut: false,
         }
     }
 }
@@ -98,6 +103,10 @@ impl Transcript {
     /// # Errors
     /// A file cannot be read, written or created, or is not a regular file.
     pub fn open(dir: RunDir, adapter: &'static Adapter) -> io::Result<Self> {
+        Self::resume(dir, adapter, Cut::Last)
+    }
+
+    fn resume(dir: RunDir, adapter: &'static Adapter, cut: Cut) -> io::Result<Self> {
         let events = open_regular(
             OpenOptions::new()
                 .read(true)
@@ -108,7 +117,7 @@ impl Transcript {
         )?;
         let log = open_log(&dir)?;
         let mut warnings = Vec::new();
-        let state = replay::resume(&dir, adapter, log.as_ref(), &events, &mut warnings)?;
+        let state = replay::resume(&dir, adapter, log.as_ref(), &events, cut, &mut warnings)?;
         Ok(Self {
             dir,
             adapter,
@@ -120,13 +129,16 @@ impl Transcript {
         })
     }
 
-    /// Reads what is new in `out.log`, as far as its lines are complete, and records it.
+    /// Reads what is new in `out.log`, as far as its lines are complete, and records it. Does
+    /// nothing once the run was finished within a line.
     ///
     /// # Errors
     /// A file cannot be read or written. The next call begins with what is on disk.
     pub fn advance(&mut self, now: Timestamp) -> io::Result<Advance> {
         self.heal()?;
-        self.read_on(u64::MAX, now, false)?;
+        if !self.state.cut {
+            self.read_on(u64::MAX, now, false)?;
+        }
         Ok(Advance {
             events: self.state.seq,
             terminal_seen: self.state.reader.terminal_seen(),
@@ -141,8 +153,12 @@ impl Transcript {
     /// A file cannot be read or written. Open the transcript again to try again.
     pub fn finish(mut self, out_bytes: u64, now: Timestamp) -> io::Result<Finished> {
         self.heal()?;
-        if self.state.splitter.position() > out_bytes {
-            self.reopen()?;
+        let position = self.state.splitter.position();
+        if self.state.cut && position != out_bytes {
+            // It was finished somewhere else, which cannot be.
+            self.reopen(Cut::Never)?;
+        } else if position > out_bytes {
+            self.reopen(Cut::Last)?;
         }
         let mut summary = if self.state.splitter.position() <= out_bytes {
             self.read_on(out_bytes, now, true)?;
@@ -166,13 +182,17 @@ impl Transcript {
     }
 
     fn heal(&mut self) -> io::Result<()> {
-        if self.broken { self.reopen() } else { Ok(()) }
+        if self.broken {
+            self.reopen(Cut::Last)
+        } else {
+            Ok(())
+        }
     }
 
     /// Goes back to what is on disk.
-    fn reopen(&mut self) -> io::Result<()> {
+    fn reopen(&mut self, cut: Cut) -> io::Result<()> {
         let mut warnings = std::mem::take(&mut self.warnings);
-        *self = Self::open(self.dir.clone(), self.adapter)?;
+        *self = Self::resume(self.dir.clone(), self.adapter, cut)?;
         warnings.append(&mut self.warnings);
         self.warnings = warnings;
         Ok(())
@@ -188,7 +208,7 @@ impl Transcript {
     fn read_on(&mut self, limit: u64, now: Timestamp, all: bool) -> io::Result<()> {
         if self.has_shrunk()? {
             self.warn("out.log became shorter while the agent was running");
-            self.reopen()?;
+            self.reopen(Cut::Last)?;
         }
         self.broken = true;
         let mut batch = Batch {

@@ -14,8 +14,10 @@ use crate::run_dir::RunDir;
 /// Longest line of `events.jsonl` that orch can have written: 1 MiB of output, every byte of it
 /// escaped with six, and what is around it.
 const RECORD_BYTES: u64 = 8 << 20;
-/// How often a file may be found damaged. Once is enough if nobody else writes to it.
-const ATTEMPTS: u32 = 3;
+/// Most damaged files that are kept; the last one is overwritten.
+const KEPT_ASIDE: u32 = 9;
+/// How often a file may be found damaged. Twice is enough if nobody else writes to it.
+const ATTEMPTS: u32 = 4;
 
 /// What the comparison found.
 enum Found {
@@ -27,18 +29,29 @@ enum Found {
     Damaged,
 }
 
+/// Whether a recorded line may end where no `\n` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The last one may: it was the last line when the run was finished.
+    Last,
+    /// None may.
+    Never,
+}
+
 /// Comes to the state that `events.jsonl` ends with, after repairing it where it must be.
 pub(super) fn resume(
     dir: &RunDir,
     adapter: &Adapter,
     log: Option<&File>,
     events: &File,
+    mut cut: Cut,
     warnings: &mut Vec<String>,
 ) -> io::Result<State> {
     for _ in 0..ATTEMPTS {
         let mut replay = Replay {
             state: State::new(adapter),
             log,
+            cut,
             expected: VecDeque::new(),
             good_bytes: 0,
         };
@@ -48,12 +61,14 @@ pub(super) fn resume(
                 events.set_len(replay.good_bytes)?;
                 return Ok(replay.into_state());
             }
+            // Something is recorded after what looked like the last line.
+            Found::Damaged if replay.state.cut => cut = Cut::Never,
             Found::Damaged => {
-                keep_aside(dir, events)?;
+                let aside = keep_aside(dir, events)?;
                 events.set_len(replay.good_bytes)?;
                 warnings.push(format!(
                     "events.jsonl did not agree with out.log after event {}; it was rebuilt from \
-                     there and the old one is events.jsonl.damaged",
+                     there and the old one is {aside}",
                     replay.state.seq
                 ));
             }
@@ -65,9 +80,12 @@ pub(super) fn resume(
     )))
 }
 
-/// Copies what is to be thrown away.
-fn keep_aside(dir: &RunDir, events: &File) -> io::Result<()> {
-    let path = dir.path().join("events.jsonl.damaged");
+/// Copies what is to be thrown away; the name of the copy.
+fn keep_aside(dir: &RunDir, events: &File) -> io::Result<String> {
+    let name = |number: u32| format!("events.jsonl.damaged-{number}");
+    let is_free = |number: &u32| !dir.path().join(name(*number)).exists();
+    let name = name((1..KEPT_ASIDE).find(is_free).unwrap_or(KEPT_ASIDE));
+    let path = dir.path().join(&name);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -80,12 +98,14 @@ fn keep_aside(dir: &RunDir, events: &File) -> io::Result<()> {
     let mut from = events;
     from.seek(SeekFrom::Start(0))?;
     io::copy(&mut from, &mut copy)?;
-    copy.sync_data()
+    copy.sync_data()?;
+    Ok(name)
 }
 
 struct Replay<'a> {
     state: State,
     log: Option<&'a File>,
+    cut: Cut,
     /// Events that follow from `out.log` and were not met in `events.jsonl` yet, each with the end
     /// of its line.
     expected: VecDeque<(AgentEvent, u64)>,
@@ -126,6 +146,9 @@ impl Replay<'_> {
             return Ok(false);
         };
         if self.expected.is_empty() {
+            if self.state.cut {
+                return Ok(false);
+            }
             self.read_until(end)?;
         }
         let Some((event, expected_end)) = self.expected.pop_front() else {
@@ -148,7 +171,8 @@ impl Replay<'_> {
         {
             self.take(|splitter, each| splitter.feed(&chunk, each));
         }
-        if self.state.splitter.position() == end {
+        if self.cut == Cut::Last && self.state.splitter.position() == end {
+            self.state.cut = self.state.splitter.is_within_line();
             self.take(Splitter::rest);
         }
         Ok(())

@@ -137,8 +137,8 @@ impl ClaudeReader {
 
     fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
         let kind = object.fields.text("type").unwrap_or_default();
-        if self.session.is_none() && kind != "result" {
-            self.session = session(&object.fields);
+        if kind != "result" && self.announces_session(object) {
+            self.session = session(&object.fields).or(self.session.take());
         }
         match kind.as_ref() {
             "system" => vec![system(object)],
@@ -151,6 +151,13 @@ impl ClaudeReader {
             "result" => self.result(object),
             _ => vec![event(EventType::Raw, object.raw)],
         }
+    }
+
+    /// Whether this line says which session the run is in: the first that names one, and every
+    /// `init` before the result, should the program move to a new session by itself.
+    fn announces_session(&self, object: &Object<'_>) -> bool {
+        let is_init = || object.fields.text("subtype").as_deref() == Some("init");
+        self.session.is_none() || (self.terminal.is_none() && is_init())
     }
 
     fn assistant(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
