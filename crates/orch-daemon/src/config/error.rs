@@ -142,6 +142,15 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// `what` says it all.
+    pub(super) fn plain(what: impl AsRef<str>) -> Self {
+        Self {
+            what: escaped(what.as_ref()),
+            remedy: String::new(),
+            hint: None,
+        }
+    }
+
     /// `what` stands where `expected` should.
     pub(super) fn expected(what: impl Into<String>, expected: &str) -> Self {
         Self {
@@ -185,8 +194,12 @@ impl fmt::Display for Fault {
 
 /// A text of the file as part of a message: short, on one line, and nothing a terminal obeys.
 pub(super) fn shown(text: &str) -> String {
+    escaped(&excerpt(text, 40))
+}
+
+fn escaped(text: &str) -> String {
     let mut safe = String::new();
-    for character in excerpt(text, 40).chars() {
+    for character in text.chars() {
         if character.is_control() || is_invisible(character) {
             safe.extend(character.escape_default());
         } else {

@@ -143,10 +143,13 @@ fn everything_that_is_written_is_read() {
     assert_eq!(agent.labels.len(), 2);
     assert_eq!(agent.max_turns, Some(50));
     assert_eq!(agent.args, ["--verbose", ""]);
+    assert_eq!(agent.env["ANTHROPIC_API_KEY"], "$KEY");
+    let settings = agent.settings();
     assert_eq!(
-        agent.env["ANTHROPIC_API_KEY"],
-        EnvValue::FromEnvironment("KEY".to_owned())
+        settings.permission,
+        Some(orch_host::adapter::Permission::Edits)
     );
+    assert_eq!(settings.env, agent.env);
     assert!(!loaded.core.agents[1].enabled);
     assert_eq!(loaded.core.agents[1].max_parallel, 3);
 }
@@ -276,7 +279,7 @@ fn every_wrong_file_is_answered_with_place_and_remedy() {
         ),
         (
             "[agents.a]\nadapter = \"shell\"",
-            "orch.toml:1:9: agent 'a' has no command; expected command = what the shell is to run",
+            "orch.toml:1:9: agent 'a': adapter 'shell' needs a `command`",
         ),
         (
             "[agents.a]\nadapter = \"claud\"",
@@ -299,12 +302,24 @@ fn every_wrong_file_is_answered_with_place_and_remedy() {
             "orch.toml:3:11: labels has 1 in it; expected a list of at most 32 words of at most 64 bytes, like [\"rust\"]\norch.toml:3:14: \"a b\" in labels contains the character U+0020, which a name may not; expected a list of at most 32 words of at most 64 bytes, like [\"rust\"]",
         ),
         (
+            "[agents.a]\nadapter = \"claude\"\npermission = \"edit\"",
+            "orch.toml:3:14: permission is \"edit\"; did you mean 'edits'?",
+        ),
+        (
+            "[agents.a]\nadapter = \"shell\"\ncommand = \"make\"\nmodel = \"opus\"",
+            "orch.toml:4:1: agent 'a': adapter 'shell' has no setting `model`",
+        ),
+        (
+            "[agents.a]\nadapter = \"claude\"\nmodel = \"--help\"",
+            "orch.toml:3:1: agent 'a': `model` is '--help', which its program would take for an option",
+        ),
+        (
             "[agents.\"a b\"]\nadapter = \"claude\"",
             "orch.toml:1:9: 'a b' is not an agent name: use 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit",
         ),
         (
             "[agents.a]\nadapter = \"claude\"\nenv = { LD_PRELOAD = \"x\" }",
-            "orch.toml:3:9: LD_PRELOAD may not be set for an agent: it loads code into every program",
+            "orch.toml:3:9: `env`: LD_PRELOAD may not be set: it would load code into every program",
         ),
         (
             "[agents.a]\nadapter = \"claude\"\n[agents.a.env]\n\"A=B\" = \"x\"",
@@ -548,10 +563,7 @@ fn every_way_to_write_tables_can_be_edited() {
         let [a, b] = loaded.agents.as_slice() else {
             panic!("{way}: {:?}", loaded.agents);
         };
-        assert_eq!(
-            (a.max_parallel, a.env["LANG"].written()),
-            (2, "C".to_owned())
-        );
+        assert_eq!((a.max_parallel, a.env["LANG"].clone()), (2, "C".to_owned()));
         assert_eq!(b.labels.len(), 2);
         assert_eq!(loaded.core.adapter_caps["claude"], 3);
         assert_eq!(loaded.limits.leak_grace_ms, 5_000);
@@ -629,7 +641,7 @@ fn keys_are_set_by_type_and_refused_by_name() {
             "agents.claude.env.GIT_DIR",
             "x",
             "config",
-            "GIT_DIR may not be set for an agent: it changes which repository or program git uses",
+            "`env`: GIT_DIR may not be set: it would change what git does; only GIT_AUTHOR_… and GIT_COMMITTER_… may be set",
         ),
         (
             "limits.adapters.clade",
@@ -686,6 +698,7 @@ fn settings_show_what_is_in_force_and_where_from() {
     assert_eq!(one("agents.c.1.adapter"), ("claude".into(), true));
     assert_eq!(one("agents.\"c.1\".env.LANG"), ("C".into(), true));
     assert_eq!(get(&project, "retry", ADAPTERS).unwrap().len(), 2);
+    assert_eq!(get(&project, "agents", ADAPTERS).unwrap().len(), 12);
     assert!(get(&project, "agents.c.1", ADAPTERS).unwrap().len() >= 12);
     let missing = |key| get(&project, key, ADAPTERS).unwrap_err().to_string();
     assert_eq!(
