@@ -292,7 +292,8 @@ pub const AGENT: Section = Section {
             "labels",
             Kind::Labels,
             Some("[]"),
-            "what it can do; a task with labels goes to an agent that has them all",
+            "what it can do; a task with labels goes to an agent that has them all, and if there is \
+             none to one without labels",
         ),
         key(
             "command",

@@ -799,3 +799,47 @@ fn the_stamp_changes_with_the_file() {
     assert_ne!(after, before);
     assert_eq!(stamp(&project).unwrap(), after);
 }
+
+/// The page for users.
+const PAGE: &str = include_str!("../../../../docs/configuration.md");
+
+fn table_of(section: &schema::Section) -> String {
+    let adapters: Vec<&str> = orch_host::adapter::all().iter().map(|a| a.name).collect();
+    let mut table = "| key | value | default | |\n| --- | --- | --- | --- |\n".to_owned();
+    for key in section.keys {
+        let default = key
+            .default
+            .map_or_else(String::new, |text| format!("`{text}`"));
+        let expected = key.kind.expected(&adapters);
+        let row = format!(
+            "| `{}` | {expected} | {default} | {} |\n",
+            key.name, key.about
+        );
+        table.push_str(&row);
+    }
+    table
+}
+
+#[test]
+fn the_page_for_users_has_every_key_as_it_is() {
+    for section in schema::SECTIONS.iter().chain([&schema::AGENT]) {
+        let table = table_of(section);
+        assert!(
+            PAGE.contains(&table),
+            "docs/configuration.md should have:\n{table}"
+        );
+    }
+}
+
+#[test]
+fn every_example_on_the_page_loads() {
+    let examples: Vec<&str> = PAGE
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(examples.len() >= 4, "the examples are found");
+    for example in examples {
+        assert_eq!(messages(example), "loads", "{example}");
+    }
+}
