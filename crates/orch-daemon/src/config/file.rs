@@ -87,11 +87,11 @@ fn decode(bytes: Vec<u8>) -> Result<String, ConfigError> {
     let problem = |valid: &[u8], what: &str| {
         let text = String::from_utf8_lossy(valid);
         let last = text.rsplit('\n').next().unwrap_or_default();
-        ConfigError::Invalid(vec![Problem {
+        ConfigError::one(Problem {
             line: text.matches('\n').count() + 1,
             column: last.chars().count() + 1,
             fault: Fault::expected(what, "UTF-8"),
-        }])
+        })
     };
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(problem(&[], "the file is UTF-16"));

@@ -12,6 +12,9 @@ use super::model::{AgentEntry, RunLimits};
 use super::schema::{self, Section};
 use super::value::{Checker, Value, key_span, shown_value};
 
+/// Problems that are told one by one; further ones are counted.
+const PROBLEMS: usize = 20;
+
 /// The values of one table, by key.
 pub(super) type Values = BTreeMap<&'static str, Value>;
 
@@ -34,17 +37,21 @@ pub(super) fn read(text: &str, adapters: &[&str]) -> Result<Tree, ConfigError> {
     }
     let mut found = checker.found;
     found.sort_by_key(|located| located.span.as_ref().map_or(0, |span| span.start));
-    let problems = found.into_iter().map(|located| {
+    let more = found.len().saturating_sub(PROBLEMS);
+    let problems = found.into_iter().take(PROBLEMS).map(|located| {
         let at = located.span.map_or(0, |span| span.start);
         problem(text, at, located.fault)
     });
-    Err(ConfigError::Invalid(problems.collect()))
+    Err(ConfigError::Invalid {
+        problems: problems.collect(),
+        more,
+    })
 }
 
 pub(super) fn syntax(text: &str, error: &toml_edit::TomlError) -> ConfigError {
     let fault = Fault::plain(error.message().trim().replace('\n', "; "));
     let at = error.span().map_or(text.len(), |span| span.start);
-    ConfigError::Invalid(vec![problem(text, at, fault)])
+    ConfigError::one(problem(text, at, fault))
 }
 
 fn problem(text: &str, at: usize, fault: Fault) -> Problem {
