@@ -12,6 +12,7 @@ mod edit;
 mod environment;
 mod error;
 mod file;
+mod json_schema;
 mod model;
 mod read;
 pub mod schema;
@@ -30,6 +31,7 @@ pub use edit::{
     AgentFields, Initialised, add_agent, edit_agent, init, remove_agent, set, set_enabled, unset,
 };
 pub use error::{ConfigError, Fault, Problem};
+pub use json_schema::json_schema;
 pub use model::{AgentEntry, Loaded, RunLimits, SourceStamp};
 pub use settings::{Setting, get, settings};
 pub use suggest::did_you_mean;
