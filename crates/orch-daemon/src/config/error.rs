@@ -11,9 +11,14 @@ use crate::project::{CONFIG_FILE, ProjectError};
 /// Why the configuration could not be read or changed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file says something it may not. At least one problem, in the order of the file.
-    #[error("{}", problems_text(.0))]
-    Invalid(Vec<Problem>),
+    /// The file says something it may not.
+    #[error("{}", problems_text(.problems, *.more))]
+    Invalid {
+        /// What is wrong, in the order of the file; at least one problem.
+        problems: Vec<Problem>,
+        /// How many further ones there are. One forgotten quote can make thousands.
+        more: usize,
+    },
     /// A value that was to be written is not one for this key.
     #[error("{0}")]
     Value(Fault),
@@ -68,7 +73,7 @@ impl ConfigError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Invalid(_) | Self::Value(_) => "config",
+            Self::Invalid { .. } | Self::Value(_) => "config",
             Self::NoSuchAgent { .. } | Self::NoSuchKey { .. } => "not_found",
             Self::AgentExists(_) | Self::Busy(_) => "conflict",
             Self::NotAFile { .. } => "not_allowed",
@@ -81,7 +86,7 @@ impl ConfigError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Invalid(problems) => problems.iter().find_map(|p| p.fault.hint.clone()),
+            Self::Invalid { problems, .. } => problems.iter().find_map(|p| p.fault.hint.clone()),
             Self::Value(fault) => fault.hint.clone(),
             Self::NoSuchAgent { .. } => Some("`orch agent list` shows them".to_owned()),
             Self::NoSuchKey { .. } => Some("`orch config get` shows every key".to_owned()),
@@ -92,6 +97,13 @@ impl ConfigError {
             Self::NotAFile { .. } => Some(format!("make {CONFIG_FILE} a regular file")),
             Self::Project(error) => error.hint(),
             Self::Io { .. } => None,
+        }
+    }
+
+    pub(super) fn one(problem: Problem) -> Self {
+        Self::Invalid {
+            problems: vec![problem],
+            more: 0,
         }
     }
 
@@ -142,6 +154,15 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// `what` says it all.
+    pub(super) fn plain(what: impl AsRef<str>) -> Self {
+        Self {
+            what: escaped(what.as_ref()),
+            remedy: String::new(),
+            hint: None,
+        }
+    }
+
     /// `what` stands where `expected` should.
     pub(super) fn expected(what: impl Into<String>, expected: &str) -> Self {
         Self {
@@ -185,8 +206,12 @@ impl fmt::Display for Fault {
 
 /// A text of the file as part of a message: short, on one line, and nothing a terminal obeys.
 pub(super) fn shown(text: &str) -> String {
+    escaped(&excerpt(text, 40))
+}
+
+fn escaped(text: &str) -> String {
     let mut safe = String::new();
-    for character in excerpt(text, 40).chars() {
+    for character in text.chars() {
         if character.is_control() || is_invisible(character) {
             safe.extend(character.escape_default());
         } else {
@@ -196,17 +221,10 @@ pub(super) fn shown(text: &str) -> String {
     safe
 }
 
-/// Problems beyond these are counted only: one forgotten quote can make hundreds.
-const SHOWN_PROBLEMS: usize = 20;
-
-fn problems_text(problems: &[Problem]) -> String {
-    let mut lines: Vec<String> = problems
-        .iter()
-        .take(SHOWN_PROBLEMS)
-        .map(Problem::to_string)
-        .collect();
-    if problems.len() > SHOWN_PROBLEMS {
-        lines.push(format!("and {} more", problems.len() - SHOWN_PROBLEMS));
+fn problems_text(problems: &[Problem], more: usize) -> String {
+    let mut lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
     }
     lines.join("\n")
 }

@@ -87,11 +87,11 @@ fn decode(bytes: Vec<u8>) -> Result<String, ConfigError> {
     let problem = |valid: &[u8], what: &str| {
         let text = String::from_utf8_lossy(valid);
         let last = text.rsplit('\n').next().unwrap_or_default();
-        ConfigError::Invalid(vec![Problem {
+        ConfigError::one(Problem {
             line: text.matches('\n').count() + 1,
             column: last.chars().count() + 1,
             fault: Fault::expected(what, "UTF-8"),
-        }])
+        })
     };
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(problem(&[], "the file is UTF-16"));
@@ -114,6 +114,7 @@ pub(super) fn replace(project: &Project, source: &Source, text: &str) -> Result<
     let path = &project.config;
     let now = path.symlink_metadata();
     if now.is_ok_and(|metadata| SourceStamp::from(&metadata) != source.stamp) {
+        std::fs::remove_file(&draft).map_err(ConfigError::io("remove", &draft))?;
         return Ok(false);
     }
     publish(project, &draft)?;
@@ -195,4 +196,55 @@ impl ConfigLock {
 
 fn flags(flags: OFlags) -> i32 {
     flags.bits().cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn project(text: &str) -> (tempfile::TempDir, Project) {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("orch.toml"), text).unwrap();
+        let project = Project::at(directory.path()).unwrap();
+        project.ensure_state().unwrap();
+        (directory, project)
+    }
+
+    #[test]
+    fn what_an_editor_saved_in_the_meantime_is_not_overwritten() {
+        let (_directory, project) = project("one");
+        let source = read_to_edit(&project).unwrap();
+        fs::write(&project.config, "saved by an editor").unwrap();
+        assert!(!replace(&project, &source, "two").unwrap());
+        let source = read_to_edit(&project).unwrap();
+        assert_eq!(source.text, "saved by an editor");
+        assert!(replace(&project, &source, "two").unwrap());
+        assert_eq!(read(&project).unwrap().text, "two");
+        assert!(!project.state.join("orch.toml.new").exists());
+    }
+
+    #[test]
+    fn a_draft_that_a_crash_left_is_in_nobodys_way() {
+        let (directory, project) = project("one");
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "untouched").unwrap();
+        std::os::unix::fs::symlink(&victim, project.state.join("orch.toml.new")).unwrap();
+        let source = read_to_edit(&project).unwrap();
+        assert!(replace(&project, &source, "two").unwrap());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        assert_eq!(read(&project).unwrap().text, "two");
+    }
+
+    #[test]
+    fn only_one_at_a_time_has_the_lock() {
+        let (_directory, project) = project("");
+        let held = ConfigLock::take(&project).unwrap();
+        let other = File::open(project.config_lock()).unwrap();
+        let attempt = || flock(&other, FlockOperation::NonBlockingLockExclusive);
+        assert_eq!(attempt(), Err(rustix::io::Errno::WOULDBLOCK));
+        drop(held);
+        assert_eq!(attempt(), Ok(()));
+    }
 }

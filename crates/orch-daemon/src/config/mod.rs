@@ -4,13 +4,15 @@
 //! Changing keeps the user's comments and order, happens under a lock so that commands that run
 //! at the same time lose nothing, and never leaves a file behind that would not load.
 //!
-//! This module must not know what an adapter does with its settings, or that there are tasks,
-//! runs and a database. Which adapters exist is told to it.
+//! This module must not know that there are tasks, runs and a database. Whether an agent's
+//! settings make a command line, its adapter says; which adapters may be used is told by the
+//! caller.
 
 mod edit;
 mod environment;
 mod error;
 mod file;
+mod json_schema;
 mod model;
 mod read;
 pub mod schema;
@@ -28,8 +30,8 @@ use std::path::Path;
 pub use edit::{
     AgentFields, Initialised, add_agent, edit_agent, init, remove_agent, set, set_enabled, unset,
 };
-pub use environment::EnvValue;
 pub use error::{ConfigError, Fault, Problem};
+pub use json_schema::json_schema;
 pub use model::{AgentEntry, Loaded, RunLimits, SourceStamp};
 pub use settings::{Setting, get, settings};
 pub use suggest::did_you_mean;

@@ -6,8 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use orch_core::config::Config;
 use orch_core::id::AgentName;
-
-use super::environment::EnvValue;
+use orch_host::adapter::AgentSettings;
 
 /// A configuration that was found right as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,18 +50,38 @@ pub struct AgentEntry {
     pub command: Option<String>,
     /// What it is told before every task.
     pub system_prompt: Option<String>,
-    /// What it may do without asking, in the words of its adapter. Not checked here.
+    /// What it may do without asking; one of [`orch_host::adapter::Permission`].
     pub permission: Option<String>,
     /// Most turns in one run.
     pub max_turns: Option<u32>,
     /// Runs it may have at once.
     pub max_parallel: u32,
-    /// Variables it is started with.
-    pub env: BTreeMap<String, EnvValue>,
+    /// Variables it is started with, as they are written: `$NAME` refers to orch's own.
+    pub env: BTreeMap<String, String>,
     /// Arguments to add to its command line.
     pub args: Vec<String>,
     /// Whether it may be given work.
     pub enabled: bool,
+}
+
+impl AgentEntry {
+    /// The part of it that its adapter knows.
+    #[must_use]
+    pub fn settings(&self) -> AgentSettings {
+        AgentSettings {
+            name: self.name.to_string(),
+            command: self.command.clone(),
+            model: self.model.clone(),
+            system_prompt: self.system_prompt.clone(),
+            permission: self
+                .permission
+                .as_deref()
+                .and_then(|word| word.parse().ok()),
+            max_turns: self.max_turns,
+            args: self.args.clone(),
+            env: self.env.clone(),
+        }
+    }
 }
 
 /// What bounds one run, besides its timeouts.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use orch_core::config::{Agent, Config, TaskDefaults};
 use orch_core::id::AgentName;
+use orch_host::adapter::{self, SettingsError};
 use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, Fault, Problem, shown};
@@ -11,8 +12,8 @@ use super::model::{AgentEntry, RunLimits};
 use super::schema::{self, Section};
 use super::value::{Checker, Value, key_span, shown_value};
 
-/// The kind of agent that is nothing without a command.
-const SHELL: &str = "shell";
+/// Problems that are told one by one; further ones are counted.
+const PROBLEMS: usize = 20;
 
 /// The values of one table, by key.
 pub(super) type Values = BTreeMap<&'static str, Value>;
@@ -36,22 +37,21 @@ pub(super) fn read(text: &str, adapters: &[&str]) -> Result<Tree, ConfigError> {
     }
     let mut found = checker.found;
     found.sort_by_key(|located| located.span.as_ref().map_or(0, |span| span.start));
-    let problems = found.into_iter().map(|located| {
+    let more = found.len().saturating_sub(PROBLEMS);
+    let problems = found.into_iter().take(PROBLEMS).map(|located| {
         let at = located.span.map_or(0, |span| span.start);
         problem(text, at, located.fault)
     });
-    Err(ConfigError::Invalid(problems.collect()))
+    Err(ConfigError::Invalid {
+        problems: problems.collect(),
+        more,
+    })
 }
 
 pub(super) fn syntax(text: &str, error: &toml_edit::TomlError) -> ConfigError {
-    let message = error.message().trim().replace('\n', "; ");
-    let fault = Fault {
-        what: message,
-        remedy: String::new(),
-        hint: None,
-    };
+    let fault = Fault::plain(error.message().trim().replace('\n', "; "));
     let at = error.span().map_or(text.len(), |span| span.start);
-    ConfigError::Invalid(vec![problem(text, at, fault)])
+    ConfigError::one(problem(text, at, fault))
 }
 
 fn problem(text: &str, at: usize, fault: Fault) -> Problem {
@@ -133,36 +133,45 @@ fn agents(checker: &mut Checker<'_>, table: &dyn TableLike) -> Vec<(AgentName, V
         };
         let found = checker.found.len();
         let values = values(checker, &schema::AGENT, inner);
-        if checker.found.len() == found {
-            check_agent(checker, table, name, &values);
-        }
         match name.parse::<AgentName>() {
-            Ok(name) => agents.push((name, values)),
-            Err(bad) => {
-                let fault = Fault {
-                    what: bad.to_string().replace(name, &shown(name)),
-                    remedy: String::new(),
-                    hint: None,
-                };
-                checker.note(key_span(table, name), fault);
+            Ok(parsed) => {
+                if checker.found.len() == found {
+                    check_settings(checker, table, &entry(parsed.clone(), &values));
+                }
+                agents.push((parsed, values));
             }
+            Err(bad) => checker.note(key_span(table, name), Fault::plain(bad.to_string())),
         }
     }
     agents
 }
 
-/// What an agent must say whatever else it says.
-fn check_agent(checker: &mut Checker<'_>, agents: &dyn TableLike, name: &str, values: &Values) {
-    let missing = match values.get("adapter") {
-        None => ("adapter", schema::Kind::Adapter.expected(checker.adapters)),
-        Some(Value::Text(adapter)) if adapter == SHELL && !values.contains_key("command") => {
-            ("command", "what the shell is to run".to_owned())
+/// What its adapter says about an agent whose values are right one by one.
+fn check_settings(checker: &mut Checker<'_>, agents: &dyn TableLike, agent: &AgentEntry) {
+    let name = agent.name.as_str();
+    let Some(adapter) = adapter::find(&agent.adapter) else {
+        if agent.adapter.is_empty() {
+            let what = format!("agent '{name}' has no adapter");
+            let expected = schema::Kind::Adapter.expected(checker.adapters);
+            let fault = Fault::expected(what, &format!("adapter = {expected}"));
+            checker.note(key_span(agents, name), fault);
         }
-        Some(_) => return,
+        return;
     };
-    let what = format!("agent '{}' has no {}", shown(name), missing.0);
-    let fault = Fault::expected(what, &format!("{} = {}", missing.0, missing.1));
-    checker.note(key_span(agents, name), fault);
+    if let Err(error) = (adapter.invocation)(&agent.settings()) {
+        let key = match &error {
+            SettingsError::Empty { field, .. }
+            | SettingsError::Nul { field, .. }
+            | SettingsError::LooksLikeOption { field, .. }
+            | SettingsError::NotSupported { field, .. } => Some(*field),
+            SettingsError::ReservedArgument { .. } => Some("args"),
+            _ => None,
+        };
+        let table = agents.get(name).and_then(Item::as_table_like);
+        let at_key = key.and_then(|key| key_span(table?, key));
+        let span = at_key.or_else(|| key_span(agents, name));
+        checker.note(span, Fault::plain(error.to_string()));
+    }
 }
 
 /// A longest wait below the first one would silently win over it.

@@ -3,6 +3,7 @@
 
 use orch_core::limits;
 use orch_core::task::{OnLost, ReviewMode, WorkspaceMode};
+use orch_host::adapter::Permission;
 
 use super::units::{format_duration, format_size};
 
@@ -291,7 +292,8 @@ pub const AGENT: Section = Section {
             "labels",
             Kind::Labels,
             Some("[]"),
-            "what it can do; a task with labels goes to an agent that has them all",
+            "what it can do; a task with labels goes to an agent that has them all, and if there is \
+             none to one without labels",
         ),
         key(
             "command",
@@ -312,9 +314,10 @@ pub const AGENT: Section = Section {
         ),
         key(
             "permission",
-            Kind::Label,
+            Kind::Word(|| Permission::ALL.iter().map(|p| p.as_str()).collect()),
             None,
-            "what it may do without asking, in the words of its adapter",
+            "what it may do without asking: what its own settings allow, change files, or \
+             everything; the least that lets it work unattended unless given",
         ),
         key(
             "max_turns",

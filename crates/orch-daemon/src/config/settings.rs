@@ -115,7 +115,8 @@ fn add(settings: &mut Vec<Setting>, prefix: &str, section: &Section, values: &Va
     }
 }
 
-fn default_of(key: &Key) -> Option<serde_json::Value> {
+/// The default of a key in the words of the file.
+pub(super) fn default_of(key: &Key) -> Option<serde_json::Value> {
     let item = toml_edit::Item::Value(key.default?.parse().ok()?);
     Checker::new(&[])
         .value(key.name, &key.kind, &item)

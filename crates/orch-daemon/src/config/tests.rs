@@ -143,10 +143,13 @@ fn everything_that_is_written_is_read() {
     assert_eq!(agent.labels.len(), 2);
     assert_eq!(agent.max_turns, Some(50));
     assert_eq!(agent.args, ["--verbose", ""]);
+    assert_eq!(agent.env["ANTHROPIC_API_KEY"], "$KEY");
+    let settings = agent.settings();
     assert_eq!(
-        agent.env["ANTHROPIC_API_KEY"],
-        EnvValue::FromEnvironment("KEY".to_owned())
+        settings.permission,
+        Some(orch_host::adapter::Permission::Edits)
     );
+    assert_eq!(settings.env, agent.env);
     assert!(!loaded.core.agents[1].enabled);
     assert_eq!(loaded.core.agents[1].max_parallel, 3);
 }
@@ -276,7 +279,7 @@ fn every_wrong_file_is_answered_with_place_and_remedy() {
         ),
         (
             "[agents.a]\nadapter = \"shell\"",
-            "orch.toml:1:9: agent 'a' has no command; expected command = what the shell is to run",
+            "orch.toml:1:9: agent 'a': adapter 'shell' needs a `command`",
         ),
         (
             "[agents.a]\nadapter = \"claud\"",
@@ -299,12 +302,24 @@ fn every_wrong_file_is_answered_with_place_and_remedy() {
             "orch.toml:3:11: labels has 1 in it; expected a list of at most 32 words of at most 64 bytes, like [\"rust\"]\norch.toml:3:14: \"a b\" in labels contains the character U+0020, which a name may not; expected a list of at most 32 words of at most 64 bytes, like [\"rust\"]",
         ),
         (
+            "[agents.a]\nadapter = \"claude\"\npermission = \"edit\"",
+            "orch.toml:3:14: permission is \"edit\"; did you mean 'edits'?",
+        ),
+        (
+            "[agents.a]\nadapter = \"shell\"\ncommand = \"make\"\nmodel = \"opus\"",
+            "orch.toml:4:1: agent 'a': adapter 'shell' has no setting `model`",
+        ),
+        (
+            "[agents.a]\nadapter = \"claude\"\nmodel = \"--help\"",
+            "orch.toml:3:1: agent 'a': `model` is '--help', which its program would take for an option",
+        ),
+        (
             "[agents.\"a b\"]\nadapter = \"claude\"",
             "orch.toml:1:9: 'a b' is not an agent name: use 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit",
         ),
         (
             "[agents.a]\nadapter = \"claude\"\nenv = { LD_PRELOAD = \"x\" }",
-            "orch.toml:3:9: LD_PRELOAD may not be set for an agent: it loads code into every program",
+            "orch.toml:3:9: `env`: LD_PRELOAD may not be set: it would load code into every program",
         ),
         (
             "[agents.a]\nadapter = \"claude\"\n[agents.a.env]\n\"A=B\" = \"x\"",
@@ -350,11 +365,24 @@ fn all_problems_are_told_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
-fn a_thousand_problems_are_counted_and_not_printed() {
-    let text: String = (0..1_000).map(|n| format!("x{n} = 1\n")).collect();
+fn thousands_of_problems_are_counted_and_not_printed() {
+    // As many as fit: an answer that took a look at the whole file for each would not come.
+    let text: String = (0..50_000).map(|n| format!("x{n} = 1\n")).collect();
     let message = messages(&text);
     assert_eq!(message.lines().count(), 21);
-    assert!(message.ends_with("and 980 more"), "{message}");
+    assert!(message.ends_with("and 49980 more"), "{message}");
+}
+
+#[test]
+fn no_depth_is_too_much() {
+    for deep in [
+        format!("x = {}", "[".repeat(200_000)),
+        format!("x = {}", "{a=".repeat(200_000)),
+        format!("{}a = 1", "a.".repeat(200_000)),
+        format!("[{}a]", "a.".repeat(200_000)),
+    ] {
+        assert!(messages(&deep).starts_with("orch.toml:1:"));
+    }
 }
 
 #[test]
@@ -548,10 +576,7 @@ fn every_way_to_write_tables_can_be_edited() {
         let [a, b] = loaded.agents.as_slice() else {
             panic!("{way}: {:?}", loaded.agents);
         };
-        assert_eq!(
-            (a.max_parallel, a.env["LANG"].written()),
-            (2, "C".to_owned())
-        );
+        assert_eq!((a.max_parallel, a.env["LANG"].clone()), (2, "C".to_owned()));
         assert_eq!(b.labels.len(), 2);
         assert_eq!(loaded.core.adapter_caps["claude"], 3);
         assert_eq!(loaded.limits.leak_grace_ms, 5_000);
@@ -629,7 +654,7 @@ fn keys_are_set_by_type_and_refused_by_name() {
             "agents.claude.env.GIT_DIR",
             "x",
             "config",
-            "GIT_DIR may not be set for an agent: it changes which repository or program git uses",
+            "`env`: GIT_DIR may not be set: it would change what git does; only GIT_AUTHOR_… and GIT_COMMITTER_… may be set",
         ),
         (
             "limits.adapters.clade",
@@ -686,6 +711,7 @@ fn settings_show_what_is_in_force_and_where_from() {
     assert_eq!(one("agents.c.1.adapter"), ("claude".into(), true));
     assert_eq!(one("agents.\"c.1\".env.LANG"), ("C".into(), true));
     assert_eq!(get(&project, "retry", ADAPTERS).unwrap().len(), 2);
+    assert_eq!(get(&project, "agents", ADAPTERS).unwrap().len(), 12);
     assert!(get(&project, "agents.c.1", ADAPTERS).unwrap().len() >= 12);
     let missing = |key| get(&project, key, ADAPTERS).unwrap_err().to_string();
     assert_eq!(
@@ -785,4 +811,48 @@ fn the_stamp_changes_with_the_file() {
         .source_stamp;
     assert_ne!(after, before);
     assert_eq!(stamp(&project).unwrap(), after);
+}
+
+/// The page for users.
+const PAGE: &str = include_str!("../../../../docs/configuration.md");
+
+fn table_of(section: &schema::Section) -> String {
+    let adapters: Vec<&str> = orch_host::adapter::all().iter().map(|a| a.name).collect();
+    let mut table = "| key | value | default | |\n| --- | --- | --- | --- |\n".to_owned();
+    for key in section.keys {
+        let default = key
+            .default
+            .map_or_else(String::new, |text| format!("`{text}`"));
+        let expected = key.kind.expected(&adapters);
+        let row = format!(
+            "| `{}` | {expected} | {default} | {} |\n",
+            key.name, key.about
+        );
+        table.push_str(&row);
+    }
+    table
+}
+
+#[test]
+fn the_page_for_users_has_every_key_as_it_is() {
+    for section in schema::SECTIONS.iter().chain([&schema::AGENT]) {
+        let table = table_of(section);
+        assert!(
+            PAGE.contains(&table),
+            "docs/configuration.md should have:\n{table}"
+        );
+    }
+}
+
+#[test]
+fn every_example_on_the_page_loads() {
+    let examples: Vec<&str> = PAGE
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(examples.len() >= 4, "the examples are found");
+    for example in examples {
+        assert_eq!(messages(example), "loads", "{example}");
+    }
 }

@@ -7,7 +7,7 @@ use orch_core::limits;
 use orch_core::text::{BadText, check_label, check_optional, check_required, is_invisible};
 use toml_edit::{Item, TableLike};
 
-use super::environment::{self, EnvValue};
+use super::environment;
 use super::error::{Fault, shown};
 use super::schema::{ARGUMENT_BYTES, ARGUMENTS, Kind};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
@@ -28,7 +28,7 @@ pub(super) enum Value {
     /// Texts in order.
     List(Vec<String>),
     /// Variables.
-    Environment(BTreeMap<String, EnvValue>),
+    Environment(BTreeMap<String, String>),
     /// Runs per adapter.
     Caps(BTreeMap<String, u32>),
 }
@@ -46,7 +46,7 @@ impl Value {
             Self::List(texts) => texts.clone().into(),
             Self::Environment(variables) => variables
                 .iter()
-                .map(|(name, value)| (name.clone(), value.written().into()))
+                .map(|(name, value)| (name.clone(), value.as_str().into()))
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
             Self::Caps(caps) => caps
@@ -156,7 +156,7 @@ impl<'a> Checker<'a> {
                     let what = format!("{} is {} bytes long", shown(name), text.len());
                     Err(Fault::expected(what, &format!("at most {ARGUMENT_BYTES}")))
                 }
-                Some(text) => environment::check(name, text),
+                Some(text) => environment::check(name, text).map(|()| text.to_owned()),
             };
             match checked {
                 Ok(value) => drop(variables.insert(name.to_owned(), value)),
