@@ -5,8 +5,10 @@
 
 pub mod adapter;
 pub mod environment;
+pub mod git;
 pub mod prompt;
 pub mod run_dir;
 mod shim;
 pub mod supervise;
 pub mod transcript;
+pub mod workspace;
