@@ -8,6 +8,7 @@
 )]
 
 mod lifecycle;
+mod sim;
 mod source;
 mod steps;
 mod test;
@@ -30,6 +31,8 @@ struct Arguments {
 enum Command {
     /// Install what the tests need and run all of them; what CI runs.
     Test(test::Options),
+    /// Play seeds of the simulator and check the promises of orch in each.
+    Sim(sim::Options),
     /// Check the rules of the house that neither the compiler nor clippy checks.
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
@@ -39,6 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
     };

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::sim;
 use crate::steps::{self, Passed, Step};
 use crate::tidy;
 use crate::tree::root;
@@ -18,6 +19,10 @@ const DENY_VERSION: &str = "0.20.2";
 
 /// The oldest git that can merge without a checkout (`git merge-tree --write-tree`).
 const GIT_OLDEST: (u32, u32) = (2, 38);
+
+/// Seeds of the simulator that every test run plays: always the same ones, so that a failure is of
+/// the change and not of the day.
+const SEEDS: u64 = 10_000;
 
 /// How the tests are run.
 #[derive(Args)]
@@ -56,6 +61,7 @@ pub fn run(options: &Options) -> Result<()> {
             total = tests()?;
             total.judge()
         }),
+        Step::new("simulator", || sim::many(0, SEEDS).map(Passed::Done)),
         Step::new("docs", docs),
         Step::new("deny", deny),
     ];

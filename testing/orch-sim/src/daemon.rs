@@ -161,6 +161,8 @@ impl Daemon {
         machine: &mut Machine<'_>,
     ) -> Result<(), Abort> {
         self.awake = false;
+        // From here on the writer is taken: whatever comes in waits for the next turn.
+        self.writing = Some(Vec::new());
         let live = storage.read(|ledger| ledger.live_runs())?;
         let live = live.into_iter().map(|run| (run.id.clone(), run)).collect();
         let mut inputs = Vec::new();
