@@ -1,7 +1,7 @@
 use crate::project::Project;
 use std::collections::BTreeMap;
 use std::path::Path;
-pub type ConfigError = crate::ConnectError;
+pub use crate::ConfigError;
 pub type Value = serde_json::Value;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentEntry {
@@ -34,26 +34,26 @@ pub struct AgentPatch {
     pub args: Option<Vec<String>>,
 }
 pub fn init(_root: &Path, _name: Option<&str>) -> Result<Project, ConfigError> {
-    Err(crate::ConnectError)
+    Err(crate::ConfigError)
 }
 pub fn add_agent(_project: &Project, _agent: &AgentEntry) -> Result<(), ConfigError> {
-    Err(crate::ConnectError)
+    Err(crate::ConfigError)
 }
 pub fn edit_agent(_project: &Project, _name: &str, _patch: &AgentPatch) -> Result<(), ConfigError> {
-    Err(crate::ConnectError)
+    Err(crate::ConfigError)
 }
 pub fn remove_agent(_project: &Project, _name: &str) -> Result<(), ConfigError> {
-    Err(crate::ConnectError)
+    Err(crate::ConfigError)
 }
 pub fn set_enabled(_project: &Project, _name: &str, _enabled: bool) -> Result<(), ConfigError> {
-    Err(crate::ConnectError)
+    Err(crate::ConfigError)
 }
 pub fn get(_project: &Project, _key: &str) -> Result<Value, ConfigError> {
-    Err(crate::ConnectError)
+    Err(crate::ConfigError)
 }
 pub fn set(_project: &Project, _key: &str, _value: &str) -> Result<(), ConfigError> {
-    Err(crate::ConnectError)
+    Err(crate::ConfigError)
 }
 pub fn agents(_project: &Project) -> Result<Vec<AgentEntry>, ConfigError> {
-    Err(crate::ConnectError)
+    Err(crate::ConfigError)
 }

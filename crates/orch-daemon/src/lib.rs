@@ -5,18 +5,22 @@ pub mod config;
 pub mod project;
 use project::Project;
 
-#[derive(Debug, thiserror::Error)]
-#[error("there is no daemon yet")]
-pub struct ConnectError;
-pub type StartError = ConnectError;
-impl ConnectError {
-    pub fn code(&self) -> &'static str {
-        "internal"
-    }
-    pub fn hint(&self) -> Option<String> {
-        None
-    }
+macro_rules! error {
+    ($($name:ident),*) => { $(
+        #[derive(Debug, thiserror::Error)]
+        #[error("there is no daemon yet")]
+        pub struct $name;
+        impl $name {
+            pub fn code(&self) -> &'static str {
+                "internal"
+            }
+            pub fn hint(&self) -> Option<String> {
+                None
+            }
+        }
+    )* };
 }
+error!(ConnectError, StartError, ConfigError);
 pub fn connect(_project: &Project) -> Result<orch_api::client::Client, ConnectError> {
     Err(ConnectError)
 }
@@ -49,7 +53,7 @@ impl Daemon {
         _options: Options,
         _log: Box<dyn Fn(&LogLine) + Send + Sync>,
     ) -> Result<Daemon, StartError> {
-        Err(ConnectError)
+        Err(StartError)
     }
     pub fn client(&self) -> orch_api::client::Client {
         orch_api::client::Client::unix(std::path::Path::new("/nonexistent")).expect("a runtime")
