@@ -1,11 +1,23 @@
 use crate::project::Project;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 pub use crate::ConfigError;
-pub type Value = serde_json::Value;
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvValue {
+    Literal(String),
+    FromEnvironment(String),
+}
+impl EnvValue {
+    pub fn written(&self) -> String {
+        match self {
+            Self::Literal(text) => text.clone(),
+            Self::FromEnvironment(name) => format!("${name}"),
+        }
+    }
+}
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentEntry {
-    pub name: String,
+    pub name: orch_core::AgentName,
     pub adapter: String,
     pub command: Option<String>,
     pub model: Option<String>,
@@ -13,47 +25,94 @@ pub struct AgentEntry {
     pub system_prompt: Option<String>,
     pub permission: Option<String>,
     pub max_turns: Option<u32>,
-    pub labels: Vec<String>,
-    pub max_parallel: Option<u32>,
-    pub env: BTreeMap<String, String>,
+    pub labels: BTreeSet<String>,
+    pub max_parallel: u32,
+    pub env: BTreeMap<String, EnvValue>,
     pub args: Vec<String>,
     pub enabled: bool,
 }
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgentPatch {
+pub struct AgentFields {
     pub adapter: Option<String>,
-    pub command: Option<String>,
     pub model: Option<String>,
     pub role: Option<String>,
+    pub labels: Option<Vec<String>>,
+    pub command: Option<String>,
     pub system_prompt: Option<String>,
     pub permission: Option<String>,
     pub max_turns: Option<u32>,
-    pub labels: Option<Vec<String>>,
     pub max_parallel: Option<u32>,
-    pub env: Option<BTreeMap<String, String>>,
+    pub env: BTreeMap<String, Option<String>>,
     pub args: Option<Vec<String>>,
+    pub enabled: Option<bool>,
 }
-pub fn init(_root: &Path, _name: Option<&str>) -> Result<Project, ConfigError> {
-    Err(crate::ConfigError)
+pub struct Initialised {
+    pub project: Project,
+    pub created: bool,
 }
-pub fn add_agent(_project: &Project, _agent: &AgentEntry) -> Result<(), ConfigError> {
-    Err(crate::ConfigError)
+pub struct Loaded {
+    pub name: String,
 }
-pub fn edit_agent(_project: &Project, _name: &str, _patch: &AgentPatch) -> Result<(), ConfigError> {
-    Err(crate::ConfigError)
+pub struct Setting {
+    pub key: String,
+    pub value: serde_json::Value,
+    pub is_set: bool,
 }
-pub fn remove_agent(_project: &Project, _name: &str) -> Result<(), ConfigError> {
-    Err(crate::ConfigError)
+pub fn init(
+    _root: &Path,
+    _name: Option<&str>,
+    _target: Option<&str>,
+) -> Result<Initialised, ConfigError> {
+    Err(ConfigError)
 }
-pub fn set_enabled(_project: &Project, _name: &str, _enabled: bool) -> Result<(), ConfigError> {
-    Err(crate::ConfigError)
+pub fn add_agent(
+    _project: &Project,
+    _name: &orch_core::AgentName,
+    _fields: &AgentFields,
+    _adapters: &[&str],
+) -> Result<Loaded, ConfigError> {
+    Err(ConfigError)
 }
-pub fn get(_project: &Project, _key: &str) -> Result<Value, ConfigError> {
-    Err(crate::ConfigError)
+pub fn edit_agent(
+    _project: &Project,
+    _name: &orch_core::AgentName,
+    _fields: &AgentFields,
+    _adapters: &[&str],
+) -> Result<Loaded, ConfigError> {
+    Err(ConfigError)
 }
-pub fn set(_project: &Project, _key: &str, _value: &str) -> Result<(), ConfigError> {
-    Err(crate::ConfigError)
+pub fn remove_agent(
+    _project: &Project,
+    _name: &orch_core::AgentName,
+    _adapters: &[&str],
+) -> Result<Loaded, ConfigError> {
+    Err(ConfigError)
 }
-pub fn agents(_project: &Project) -> Result<Vec<AgentEntry>, ConfigError> {
-    Err(crate::ConfigError)
+pub fn set_enabled(
+    _project: &Project,
+    _name: &orch_core::AgentName,
+    _enabled: bool,
+    _adapters: &[&str],
+) -> Result<Loaded, ConfigError> {
+    Err(ConfigError)
+}
+pub fn get(_project: &Project, _key: &str, _adapters: &[&str]) -> Result<Vec<Setting>, ConfigError> {
+    Err(ConfigError)
+}
+pub fn settings(_project: &Project, _adapters: &[&str]) -> Result<Vec<Setting>, ConfigError> {
+    Err(ConfigError)
+}
+pub fn set(
+    _project: &Project,
+    _key: &str,
+    _value: &str,
+    _adapters: &[&str],
+) -> Result<Loaded, ConfigError> {
+    Err(ConfigError)
+}
+pub fn load(_project: &Project, _adapters: &[&str]) -> Result<Loaded, ConfigError> {
+    Err(ConfigError)
+}
+pub fn agents(_project: &Project, _adapters: &[&str]) -> Result<Vec<AgentEntry>, ConfigError> {
+    Err(ConfigError)
 }

@@ -46,17 +46,21 @@ pub struct End {
     pub failed: Vec<String>,
     pub stuck: Vec<String>,
 }
+pub type LogSink = std::sync::Arc<dyn Fn(&LogLine) + Send + Sync>;
+pub fn adapters() -> Vec<&'static str> {
+    vec!["claude", "shell"]
+}
 pub struct Daemon;
 impl Daemon {
     pub fn start(
         _project: &Project,
         _options: Options,
-        _log: Box<dyn Fn(&LogLine) + Send + Sync>,
+        _log: LogSink,
     ) -> Result<Daemon, StartError> {
         Err(StartError)
     }
-    pub fn client(&self) -> orch_api::client::Client {
-        orch_api::client::Client::unix(std::path::Path::new("/nonexistent")).expect("a runtime")
+    pub fn client(&self) -> Result<orch_api::client::Client, StartError> {
+        Err(StartError)
     }
     pub fn wait(self) -> End {
         End {
