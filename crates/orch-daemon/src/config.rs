@@ -1,7 +1,7 @@
+pub use crate::ConfigError;
 use crate::project::Project;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-pub use crate::ConfigError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvValue {
     Literal(String),
@@ -96,7 +96,11 @@ pub fn set_enabled(
 ) -> Result<Loaded, ConfigError> {
     Err(ConfigError)
 }
-pub fn get(_project: &Project, _key: &str, _adapters: &[&str]) -> Result<Vec<Setting>, ConfigError> {
+pub fn get(
+    _project: &Project,
+    _key: &str,
+    _adapters: &[&str],
+) -> Result<Vec<Setting>, ConfigError> {
     Err(ConfigError)
 }
 pub fn settings(_project: &Project, _adapters: &[&str]) -> Result<Vec<Setting>, ConfigError> {

@@ -1,5 +1,9 @@
 //! Placeholder for the CLI; dropped at the merge.
-#![allow(missing_docs, clippy::missing_errors_doc, reason = "dropped at the merge")]
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "dropped at the merge"
+)]
 use serde::Serialize;
 pub mod config;
 pub mod project;
@@ -42,6 +46,7 @@ pub struct LogLine {
     pub agent: Option<String>,
     pub message: Option<String>,
 }
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct End {
     pub failed: Vec<String>,
     pub stuck: Vec<String>,
