@@ -91,9 +91,7 @@ pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
             failure: failure(*code, message.clone(), witness, "result event says limit"),
             until: *until,
         },
-        Verdict::Success | Verdict::NoResult | Verdict::ByExitStatus => {
-            by_status(verdict, witness)
-        }
+        Verdict::Success | Verdict::NoResult | Verdict::ByExitStatus => by_status(verdict, witness),
     }
 }
 

@@ -23,3 +23,4 @@ pub use connect::connect;
 pub use daemon::{Daemon, End, Options};
 pub use error::{ConnectError, StartError};
 pub use log::{LogLine, LogSink};
+pub use shared::adapters;

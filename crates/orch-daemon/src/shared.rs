@@ -160,7 +160,8 @@ impl Shared {
 }
 
 /// The kinds of agent this version knows.
-pub(crate) fn adapters() -> Vec<&'static str> {
+#[must_use]
+pub fn adapters() -> Vec<&'static str> {
     orch_host::adapter::all()
         .iter()
         .map(|adapter| adapter.name)

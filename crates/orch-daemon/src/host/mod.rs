@@ -18,7 +18,7 @@ use orch_core::engine::{Effect, End, Input, Landing, Report};
 use orch_core::run::{Failure, FailureCode, Run};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_host::adapter::Adapter;
-use orch_host::git::Repository;
+use orch_host::git::{BranchName, Repository};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise;
 use orch_host::transcript::Transcript;
@@ -164,8 +164,10 @@ impl Machine {
         let project = &self.shared.project;
         let repository = Repository::discover(&project.root)?;
         let target = match &self.shared.config().target {
-            Some(target) => target.parse().map_err(WorkspaceError::from)?,
-            None => repository.current_branch()?,
+            Some(target) => target.parse::<BranchName>()?,
+            None => repository
+                .current_branch()?
+                .ok_or(WorkspaceError::TargetUnknown)?,
         };
         let workspaces = Workspaces::new(repository, &project.worktrees(), target);
         Ok(self.workspaces.get_or_init(|| workspaces))

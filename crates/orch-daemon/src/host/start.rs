@@ -1,6 +1,5 @@
 //! Starting the agent of a recorded run, and finding a run again that an earlier daemon started.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,7 +11,7 @@ use orch_core::Timestamp;
 use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
 use orch_core::task::{Task, WorkspaceMode};
-use orch_host::adapter::{self, Adapter, AgentSettings, Invocation};
+use orch_host::adapter::{self, Adapter, Invocation};
 use orch_host::environment;
 use orch_host::prompt::{self, PromptInput};
 use orch_host::run_dir::RunDir;
@@ -20,7 +19,7 @@ use orch_host::supervise::{self, Limits, Spec, Standing};
 
 use super::attend::Output;
 use super::{LiveRun, Machine, failure};
-use crate::config::{AgentEntry, EnvValue, Loaded};
+use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::engine_loop::chain;
 use crate::shared::locked;
@@ -52,7 +51,7 @@ impl Machine {
         dir.create()
             .map_err(|error| spawn_failed("making the run directory", &error))?;
         let workspace = self.workspace(&task, &run)?;
-        let invocation = (adapter.invocation)(&settings(entry))
+        let invocation = (adapter.invocation)(&entry.settings())
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
         self.write_prompt(
             &dir,
@@ -160,19 +159,16 @@ impl Machine {
         run: &Run,
         dir: &RunDir,
     ) -> Result<Vec<(String, String)>, Failure> {
-        let mut environment = environment::allow_list(
-            adapter,
-            invocation,
-            &written(&entry.env),
-            std::env::vars_os(),
-        )
-        .map_err(|error| {
-            failure(
-                FailureCode::SpawnFailed,
-                error.to_string(),
-                "environment of the agent",
-            )
-        })?;
+        let mut environment =
+            environment::allow_list(adapter, invocation, &entry.env, std::env::vars_os()).map_err(
+                |error| {
+                    failure(
+                        FailureCode::SpawnFailed,
+                        error.to_string(),
+                        "environment of the agent",
+                    )
+                },
+            )?;
         let own = [
             ("ORCH_TASK_ID", task.id.to_string()),
             ("ORCH_RUN_ID", run.id.to_string()),
@@ -287,29 +283,6 @@ fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
             "looked up among the adapters",
         )
     })
-}
-
-fn settings(entry: &AgentEntry) -> AgentSettings {
-    AgentSettings {
-        name: entry.name.to_string(),
-        command: entry.command.clone(),
-        model: entry.model.clone(),
-        system_prompt: entry.system_prompt.clone(),
-        permission: entry
-            .permission
-            .as_deref()
-            .and_then(|word| word.parse().ok()),
-        max_turns: entry.max_turns,
-        args: entry.args.clone(),
-        env: written(&entry.env),
-    }
-}
-
-/// Variables as the configuration file writes them, which is how the host reads them.
-fn written(env: &BTreeMap<String, EnvValue>) -> BTreeMap<String, String> {
-    env.iter()
-        .map(|(name, value)| (name.clone(), value.written()))
-        .collect()
 }
 
 /// This very binary: the supervisor is its hidden subcommand. An upgrade replaces the file by

@@ -77,6 +77,9 @@ pub enum WorkspaceError {
     /// The branch that work lands on is not there.
     #[error("the target branch '{0}' does not exist")]
     NoTarget(BranchName),
+    /// Nobody said which branch work lands on, and none is checked out.
+    #[error("no branch to land on: set target in the [project] table of orch.toml")]
+    TargetUnknown,
     /// The worktree could not be brought back to its branch.
     #[error("the worktree {} is not on branch '{branch}': {why}", .path.display())]
     Unsettled {
