@@ -152,12 +152,11 @@ impl EngineLoop {
     /// Runs until told to end, or until nothing can move for those duties that end by themselves.
     pub(crate) fn run(mut self) -> End {
         self.owe();
-        loop {
+        // The first plan is not kept waiting for somebody to wake the loop.
+        let mut at_rest = self.take(Vec::new());
+        while !self.is_over(at_rest) {
             let wakes = self.gather();
-            let at_rest = self.take(wakes);
-            if self.is_over(at_rest) {
-                break;
-            }
+            at_rest = self.take(wakes);
         }
         let end = self.end();
         self.host.close();
