@@ -1,76 +1,26 @@
-//! Placeholder for the CLI; dropped at the merge.
-#![allow(
-    missing_docs,
-    clippy::missing_errors_doc,
-    reason = "dropped at the merge"
-)]
-use serde::Serialize;
-pub mod config;
-pub mod project;
-use project::Project;
+//! The loop of orch: gather inputs, step the engine, record, perform.
+//!
+//! One thread owns the store and takes every input in turn (`engine_loop`). Worker threads touch
+//! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
+//! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
 
-macro_rules! error {
-    ($($name:ident),*) => { $(
-        #[derive(Debug, thiserror::Error)]
-        #[error("there is no daemon yet")]
-        pub struct $name;
-        impl $name {
-            pub fn code(&self) -> &'static str {
-                "internal"
-            }
-            pub fn hint(&self) -> Option<String> {
-                None
-            }
-        }
-    )* };
-}
-error!(ConnectError, StartError, ConfigError);
-pub fn connect(_project: &Project) -> Result<orch_api::client::Client, ConnectError> {
-    Err(ConnectError)
-}
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    pub once: bool,
-    pub only: Option<Vec<String>>,
-    pub max_agents: Option<u32>,
-    pub signals: bool,
-    pub verbose: bool,
-}
-#[derive(Debug, Clone, Serialize)]
-pub struct LogLine {
-    pub time: String,
-    pub level: &'static str,
-    pub event: String,
-    pub task: Option<String>,
-    pub run: Option<String>,
-    pub agent: Option<String>,
-    pub message: Option<String>,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct End {
-    pub failed: Vec<String>,
-    pub stuck: Vec<String>,
-}
-pub type LogSink = std::sync::Arc<dyn Fn(&LogLine) + Send + Sync>;
-pub fn adapters() -> Vec<&'static str> {
-    vec!["claude", "shell"]
-}
-pub struct Daemon;
-impl Daemon {
-    pub fn start(
-        _project: &Project,
-        _options: Options,
-        _log: LogSink,
-    ) -> Result<Daemon, StartError> {
-        Err(StartError)
-    }
-    pub fn client(&self) -> Result<orch_api::client::Client, StartError> {
-        Err(StartError)
-    }
-    pub fn wait(self) -> End {
-        End {
-            failed: Vec::new(),
-            stuck: Vec::new(),
-        }
-    }
-}
+pub mod config;
+mod connect;
+mod convert;
+mod daemon;
+mod engine_loop;
+mod error;
+mod host;
+mod http;
+mod lock;
+mod log;
+pub mod project;
+mod scribe;
+mod shared;
+mod signals;
+
+pub use connect::connect;
+pub use daemon::{Daemon, End, Options};
+pub use error::{ConnectError, StartError};
+pub use log::{LogLine, LogSink};
+pub use shared::adapters;

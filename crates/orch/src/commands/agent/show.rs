@@ -46,7 +46,7 @@ fn object(agent: &AgentEntry) -> Value {
     let env: serde_json::Map<String, Value> = agent
         .env
         .iter()
-        .map(|(key, value)| (key.clone(), Value::String(value.written())))
+        .map(|(key, value)| (key.clone(), Value::String(value.clone())))
         .collect();
     json!({
         "name": agent.name.as_str(),
