@@ -56,9 +56,9 @@ pub struct Global {
         hide_env_values = true
     )]
     pub project: Option<PathBuf>,
-    /// When to use colour
+    /// When to use colour: auto, always or never
     #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t)]
-    #[arg(hide_default_value = true)]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
     pub color: ColorChoice,
 }
 

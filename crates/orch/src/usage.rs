@@ -142,10 +142,10 @@ fn wrong_value(error: &clap::Error, argument: &str) -> String {
     let possible = all(error, ContextKind::ValidValue).join(", ");
     let reason = error.source().map(ToString::to_string);
     match reason {
-        Some(reason) => format!("'{given}' cannot be {argument}: {reason}"),
+        Some(reason) => format!("{argument} cannot be '{given}': {reason}"),
         None if given.is_empty() => format!("{argument} needs a value"),
         None if possible.is_empty() => first_line(error),
-        None => format!("'{given}' cannot be {argument}: it is one of {possible}"),
+        None => format!("{argument} cannot be '{given}': it is one of {possible}"),
     }
 }
 

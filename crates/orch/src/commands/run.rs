@@ -82,27 +82,37 @@ fn own(
         signals: true,
         verbose: false,
     };
-    let daemon = Daemon::start(project, options, troubles(&context.printer))?;
+    let (seen, end) = work(&context.printer, project, options, after)?;
+    finish(context, &seen, &end)
+}
+
+/// Runs a daemon in this process, shows what happens after event number `after`, and returns the
+/// tasks something happened to and the end.
+///
+/// # Errors
+/// The daemon could not start or broke down, or nothing could be shown.
+pub fn work(
+    printer: &Arc<Printer>,
+    project: &Project,
+    options: Options,
+    after: u64,
+) -> Result<(BTreeSet<String>, End)> {
+    let daemon = Daemon::start(project, options, troubles(printer))?;
     let client = daemon.client()?;
     let (sender, ended) = channel();
     std::thread::spawn(move || {
         // Whoever waits for it may have failed in the meantime.
         let _ = sender.send(daemon.wait());
     });
-    let mut progress = Progress::new(&context.printer);
-    // What cannot be shown must not keep the work from coming to its end.
-    let watched = watch(&client, after, &mut progress, &ended);
-    let end = match watched {
-        Ok(end) => end,
-        Err(error) => {
-            let end = ended.recv();
-            return Err(match end {
-                Ok(_) => error,
-                Err(_) => vanished(),
-            });
-        }
-    };
-    finish(context, &progress.seen, &end)
+    let mut progress = Progress::new(printer);
+    match watch(&client, after, &mut progress, &ended) {
+        Ok(end) => Ok((progress.seen, end)),
+        // What cannot be shown must not keep the work from coming to its end.
+        Err(error) => match ended.recv() {
+            Ok(_) => Err(error),
+            Err(_) => Err(vanished()),
+        },
+    }
 }
 
 /// Shows what happens until the daemon has ended and everything is shown.
