@@ -1,2 +1,56 @@
-//! placeholder
-fn main() {}
+//! Everything a developer or CI does besides cargo: `cargo xtask test` and the parts of it.
+//!
+//! xtask knows the workspace's files and its library crates. No crate of the product knows xtask.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "xtask talks to the developer in the terminal"
+)]
+
+mod lifecycle;
+mod sim;
+mod source;
+mod steps;
+mod test;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a developer or CI does besides cargo.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need and run all of them; what CI runs.
+    Test(test::Options),
+    /// Play seeds of the simulator and check the promises of orch in each.
+    Sim(sim::Options),
+    /// Check the rules of the house that neither the compiler nor clippy checks.
+    Tidy,
+    /// Write the tables and diagrams of docs/lifecycle.md from the code.
+    Lifecycle,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
+        Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
+        Command::Lifecycle => lifecycle::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -86,7 +86,8 @@ id_type!(
     RunId, "run_", "run", "run_7m3k9q2x4d1v"
 );
 
-/// The name of an agent: its identity. Letters, digits, `-`, `_`, `.`; begins with a letter or digit.
+/// The name of an agent: its identity. Letters, digits, `-`, `_`, `.`; begins with a letter or
+/// digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentName(String);
 

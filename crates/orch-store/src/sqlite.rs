@@ -128,9 +128,17 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>> {
-        let connection = open::open_reader(self.connection.path())?;
-        Ok(Box::new(SqliteReader::new(connection)))
+        open_reader(self.connection.path())
     }
+}
+
+/// Opens a reader of the database at `path`, which must be open for writing somewhere.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn open_reader(path: &Path) -> Result<Box<dyn Reader>> {
+    let connection = open::open_reader(path)?;
+    Ok(Box::new(SqliteReader::new(connection)))
 }
 
 /// Runs statements that take no values and return nothing worth keeping.

@@ -1,7 +1,7 @@
 //! The engine: one input in, rows written to the ledger, effects out.
 //!
 //! [`step`] is synchronous and total. The caller opens a transaction, steps one or more inputs,
-//! calls [`plan`] once, commits, and only then performs the effects; their results come back as
+//! calls [`plan()`] once, commits, and only then performs the effects; their results come back as
 //! inputs. Should it die in between, [`resume`] names the effects that were owed.
 
 mod completion;

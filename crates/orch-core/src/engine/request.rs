@@ -1,6 +1,6 @@
 //! What people and agents ask for: checked first, then written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Engine, Result, Step};
 use crate::event::EventKind;
@@ -29,9 +29,10 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     fn add(&mut self, new: NewTask) -> Result<Step> {
         check_new(&new)?;
         self.check_agent(new.agent.as_ref())?;
-        let unmet = self.count_unmet(&new.dependencies)?;
+        let dependencies = distinct(&new.dependencies);
+        let unmet = self.count_unmet(&dependencies)?;
         let mut task = self.task_from(&new, unmet);
-        task.seq = self.ledger.insert_task(&task, &new.dependencies)?;
+        task.seq = self.ledger.insert_task(&task, &dependencies)?;
         self.note_task(EventKind::TaskAdded, &task, None, Some(&task.title))?;
         Ok(answer(Answer::Task(Box::new(task))))
     }
@@ -99,13 +100,15 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             return Err(busy(&task, "its branch already carries the title"));
         }
         check_edit(&edit)?;
+        check_attempt_left(&task, edit.max_attempts)?;
         if let Some(agent) = &edit.agent {
             self.check_agent(agent.as_ref())?;
         }
         if let Some(dependencies) = &edit.dependencies {
-            let unmet = self.count_unmet(dependencies)?;
-            self.check_acyclic(id, dependencies)?;
-            self.ledger.set_dependencies(id, dependencies)?;
+            let dependencies = distinct(dependencies);
+            let unmet = self.count_unmet(&dependencies)?;
+            self.check_acyclic(id, &dependencies)?;
+            self.ledger.set_dependencies(id, &dependencies)?;
             task.unmet = unmet;
         }
         apply(&mut task, edit);
@@ -257,6 +260,12 @@ fn busy(task: &Task, why: &'static str) -> super::StepError {
     .into()
 }
 
+/// Asking twice for the same thing is asking once: what is counted must be what is stored.
+fn distinct(dependencies: &[Dependency]) -> Vec<Dependency> {
+    let distinct: BTreeSet<&Dependency> = dependencies.iter().collect();
+    distinct.into_iter().cloned().collect()
+}
+
 fn path_to(id: &TaskId, came_from: &BTreeMap<TaskId, TaskId>) -> Vec<TaskId> {
     let mut path = vec![id.clone()];
     let mut at = id;
@@ -302,6 +311,18 @@ fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
     check_count("dependencies", new.dependencies.len(), limits::DEPENDENCIES)
 }
 
+/// A task that waits for its turn is going to use one more attempt: it must be allowed to.
+fn check_attempt_left(task: &Task, max_attempts: Option<u32>) -> std::result::Result<(), Refusal> {
+    max_attempts.map_or(Ok(()), |got| {
+        check_range(
+            "max attempts",
+            u64::from(task.attempts) + 1,
+            u64::from(limits::MAX_ATTEMPTS),
+            u64::from(got),
+        )
+    })
+}
+
 fn check_edit(edit: &TaskEdit) -> std::result::Result<(), Refusal> {
     edit.title.as_deref().map_or(Ok(()), check_title)?;
     edit.description
@@ -330,7 +351,7 @@ fn check_description(description: &str) -> std::result::Result<(), Refusal> {
     })
 }
 
-fn check_labels(labels: &std::collections::BTreeSet<String>) -> std::result::Result<(), Refusal> {
+fn check_labels(labels: &BTreeSet<String>) -> std::result::Result<(), Refusal> {
     check_count("labels", labels.len(), limits::LABELS)?;
     labels.iter().try_for_each(|label| {
         text::check_label(label, limits::LABEL_BYTES).map_err(|problem| Refusal::Text {
