@@ -143,7 +143,10 @@ impl Bench {
 
     /// Blocks until no shim holds the run.
     pub fn wait_for_lock(&self) {
-        File::open(self.dir.alive_lock()).unwrap().lock_shared().unwrap();
+        File::open(self.dir.alive_lock())
+            .unwrap()
+            .lock_shared()
+            .unwrap();
     }
 
     /// A pipe with a name, for an agent to say something through.

@@ -5,6 +5,11 @@
 //! and as `__role` it plays a part that needs a process of its own. That is why it has no
 //! standard harness; `runner` does what is needed of one.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is the report; without the standard harness clippy does not see that these are tests"
+)]
+
 mod bench;
 mod ends;
 mod inheritance;
