@@ -1,5 +1,7 @@
 //! How an agent is made to end.
 
+use std::process::{Child, Command};
+
 use orch_core::outcome::Enforced;
 use orch_core::run::Exit;
 use orch_host::supervise::{Standing, StopSent, stop};
@@ -166,27 +168,31 @@ fn a_stranger_with_the_same_id_is_left_alone() {
     kill_process(pid(agent), Signal::KILL).unwrap();
     wait_for_end(agent);
 
-    // The id comes back, as it does after 32,768 forks: another process, another start.
-    let mut stranger = std::process::Command::new("sleep")
-        .arg("600")
-        .spawn()
-        .unwrap();
-    let text = std::fs::read_to_string(bench.dir.pid_record()).unwrap();
-    let reused = text.replace(
-        &format!("\"pid\":{agent}"),
-        &format!("\"pid\":{}", stranger.id()),
-    );
-    assert_ne!(text, reused);
-    std::fs::write(bench.dir.pid_record(), reused).unwrap();
+    // The id comes back, as it does after 32,768 forks: another process, another start. On a
+    // machine this quick the two may have started in one tick of the clock, so that is changed.
+    let mut stranger = Stranger(Command::new("sleep").arg("600").spawn().unwrap());
+    let text = std::fs::read(bench.dir.pid_record()).unwrap();
+    let mut reused: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    reused["pid"] = stranger.0.id().into();
+    reused["start_time"] = (reused["start_time"].as_u64().unwrap() - 100).into();
+    std::fs::write(bench.dir.pid_record(), reused.to_string()).unwrap();
 
     assert_lost(
         &bench.inspect(),
         orch_core::run::FailureCode::SupervisorDied,
     );
     assert_eq!(stop(&bench.dir).unwrap(), StopSent::Nothing);
-    assert_eq!(stranger.try_wait().unwrap(), None);
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert_eq!(stranger.0.try_wait().unwrap(), None);
+}
+
+/// A process of this test, ended with it however it ends.
+struct Stranger(Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 fn stopping_what_is_over_does_nothing() {
