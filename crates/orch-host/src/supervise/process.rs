@@ -56,7 +56,7 @@ impl Identity {
     pub(crate) fn of(pid: i32) -> io::Result<Self> {
         Ok(Self {
             pid,
-            start_time: system::read(pid)?.map_or(0, |process| process.start_time),
+            start_time: read(pid)?.map_or(0, |process| process.start_time),
             boot_id: boot_id(),
         })
     }
@@ -70,7 +70,7 @@ impl Identity {
         if !self.is_of_this_boot() {
             return Ok(Life::Gone);
         }
-        Ok(match system::read(self.pid)? {
+        Ok(match read(self.pid)? {
             Some(process) if process.start_time == self.start_time => match process.zombie {
                 true => Life::Zombie {
                     parent: process.parent,
@@ -115,14 +115,14 @@ impl Handle {
             Err(Errno::NOSYS | Errno::PERM) => None,
             Err(error) => return Err(error.into()),
         };
-        let same = system::read(pid)?.is_some_and(|found| found.start_time == start_time);
+        let same = read(pid)?.is_some_and(|found| found.start_time == start_time);
         Ok(same.then_some(Self { pid: id, fd }))
     }
 
     /// Opens the process of this id; there is no start time to check here.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn open(pid: i32, _start_time: u64) -> io::Result<Option<Self>> {
-        let there = system::read(pid)?.is_some();
+        let there = read(pid)?.is_some();
         Ok(Pid::from_raw(pid).filter(|_| there).map(|pid| Self { pid }))
     }
 

@@ -9,7 +9,7 @@ use orch_core::run::{Exit, Failure, FailureCode};
 use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{
-    ExitRecord, Limits, News, NewsListener, Spec, Standing, What, inspect, launch,
+    ExitRecord, Limits, News, NewsListener, Spec, Standing, What, inspect, launch, stop,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -143,7 +143,10 @@ impl Bench {
 
     /// Blocks until no shim holds the run.
     pub fn wait_for_lock(&self) {
-        File::open(self.dir.alive_lock()).unwrap().lock_shared().unwrap();
+        File::open(self.dir.alive_lock())
+            .unwrap()
+            .lock_shared()
+            .unwrap();
     }
 
     /// A pipe with a name, for an agent to say something through.
@@ -156,6 +159,17 @@ impl Bench {
         let file = File::options().read(true).write(true).open(&path).unwrap();
         Fifo {
             lines: BufReader::new(file),
+        }
+    }
+}
+
+/// A test that fails leaves nothing running: the first request asks, the second kills.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for _ in 0..2 {
+                let _ = stop(&self.dir);
+            }
         }
     }
 }

@@ -76,7 +76,9 @@ fn closed_output_does_not_look_like_an_end() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
     // The agent goes on only after a line that nobody but this test writes.
-    bench.launch(&bench.shell("exec >&- 2>&-; mkfifo go; echo closed > fifo; read line < go; exit 5"));
+    bench.launch(
+        &bench.shell("exec >&- 2>&-; mkfifo go; echo closed > fifo; read line < go; exit 5"),
+    );
     bench.started();
     assert_eq!(fifo.line(), "closed");
     assert!(matches!(bench.inspect(), Standing::Running { .. }));
@@ -140,7 +142,13 @@ fn standard_input_is_the_file_or_empty() {
 }
 
 fn a_command_that_is_not_there() {
-    for argv in [&["orch-no-such-command"][..], &["./absent"], &["/no/such/file"], &[""], &[]] {
+    for argv in [
+        &["orch-no-such-command"][..],
+        &["./absent"],
+        &["/no/such/file"],
+        &[""],
+        &[],
+    ] {
         let bench = Bench::new();
         let failure = bench.refusal(&bench.command(argv));
         assert_eq!(failure.code, FailureCode::CommandNotFound, "{failure:?}");
@@ -151,8 +159,16 @@ fn a_command_that_cannot_be_executed() {
     let cases = [
         ("printf '#!/bin/sh\n' > file", "EACCES", "not executable"),
         ("mkdir file", "EACCES", "directory"),
-        ("echo exit 0 > file; chmod +x file", "ENOEXEC", "no interpreter line"),
-        ("printf '#!/no/such/shell\n' > file; chmod +x file", "ENOENT", "interpreter does not"),
+        (
+            "echo exit 0 > file; chmod +x file",
+            "ENOEXEC",
+            "no interpreter line",
+        ),
+        (
+            "printf '#!/no/such/shell\n' > file; chmod +x file",
+            "ENOENT",
+            "interpreter does not",
+        ),
     ];
     for (make, errno, words) in cases {
         let bench = Bench::new();

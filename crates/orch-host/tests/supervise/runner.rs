@@ -48,7 +48,11 @@ pub fn run(arguments: &[OsString], tests: &[Test]) -> i32 {
         return 0;
     }
     let failed = run_all(&chosen);
-    println!("{} tests, {} failed: {failed:?}", chosen.len(), failed.len());
+    println!(
+        "{} tests, {} failed: {failed:?}",
+        chosen.len(),
+        failed.len()
+    );
     i32::from(!failed.is_empty()) * 101
 }
 
@@ -66,7 +70,10 @@ fn run_all(tests: &[Test]) -> BTreeSet<&'static str> {
                         lock(&running).insert(*name);
                         let result = catch_unwind(test);
                         lock(&running).remove(name);
-                        println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
+                        println!(
+                            "test {name} ... {}",
+                            if result.is_ok() { "ok" } else { "FAILED" }
+                        );
                         if result.is_err() {
                             lock(&failed).insert(*name);
                         }

@@ -1,0 +1,138 @@
+//! What is known of an agent whose shim was killed.
+
+use std::path::Path;
+use std::process::Command;
+
+use orch_core::run::{Exit, FailureCode};
+use orch_host::supervise::{Source, Standing, become_subreaper, reap_orphans, spawn_owned};
+use rustix::process::{Signal, kill_process};
+
+use crate::bench::{Bench, assert_lost, pid, program, wait_for_end};
+
+crate::tests![
+    an_agent_without_a_shim_is_unsupervised_and_then_lost,
+    a_subreaper_learns_the_end_of_an_agent_without_a_shim,
+    an_agent_is_found_by_its_marker_when_its_shim_died_at_once,
+];
+
+fn an_agent_without_a_shim_is_unsupervised_and_then_lost() {
+    let bench = Bench::new();
+    bench.launch(&bench.shell("echo working; exec sleep 600"));
+    bench.started();
+    let Standing::Running { started_at } = bench.inspect() else {
+        panic!("{:?}", bench.inspect());
+    };
+    let agent = bench.agent_pid();
+    bench.kill_shim();
+    let unsupervised = Standing::Unsupervised {
+        pid: agent,
+        started_at: Some(started_at),
+    };
+    assert_eq!(bench.inspect(), unsupervised);
+    // Not started a second time while the first may still be at work.
+    bench.launch(&bench.shell("echo twice >> ledger"));
+    assert_eq!(bench.inspect(), unsupervised);
+
+    kill_process(pid(agent), Signal::KILL).unwrap();
+    wait_for_end(agent);
+    assert_lost(&bench.inspect(), FailureCode::SupervisorDied);
+    assert!(!bench.path("ledger").exists());
+}
+
+fn an_agent_is_found_by_its_marker_when_its_shim_died_at_once() {
+    let bench = Bench::new();
+    bench.launch(&bench.shell("exec sleep 600"));
+    bench.started();
+    let agent = bench.agent_pid();
+    bench.kill_shim();
+    std::fs::remove_file(bench.dir.pid_record()).unwrap();
+    let by_marker = Standing::Unsupervised {
+        pid: agent,
+        started_at: None,
+    };
+    assert_eq!(bench.inspect(), by_marker);
+    kill_process(pid(agent), Signal::KILL).unwrap();
+    wait_for_end(agent);
+    match bench.inspect() {
+        Standing::NotStarted(failure) => {
+            assert_eq!(failure.code, FailureCode::SupervisorDiedAtLaunch);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_subreaper_learns_the_end_of_an_agent_without_a_shim() {
+    let bench = Bench::new();
+    // A process of its own: the tests beside this one must keep their own children.
+    let output = Command::new(program())
+        .args([
+            "__role".as_ref(),
+            "subreaper".as_ref(),
+            bench.temporary.path(),
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Plays a daemon that is a subreaper and outlives the shim.
+pub fn subreaper(_temporary: &Path) {
+    become_subreaper().unwrap();
+    let bench = Bench::new();
+    let mut fifo = bench.fifo();
+    // Children of the daemon's own, one that has ended and one that has not.
+    let mut ended = spawn_owned(Command::new("sh").args(["-c", "exit 6"])).unwrap();
+    wait_for_end(i32::try_from(ended.child().id()).unwrap());
+    let mut lasting = spawn_owned(Command::new("sleep").arg("600")).unwrap();
+
+    let script = "setsid sh -c 'echo $$ > fifo; exec sleep 600' & read line < go; exit 7";
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        bench.path("go"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    bench.launch(&bench.shell(script));
+    bench.started();
+    let tool: i32 = fifo.line().parse().unwrap();
+    let agent = bench.agent_pid();
+    bench.kill_shim();
+    assert!(matches!(bench.inspect(), Standing::Unsupervised { .. }));
+    std::fs::write(bench.path("go"), "on\n").unwrap();
+    wait_for_end(agent);
+
+    let record = bench.record();
+    assert_eq!(
+        (record.exit, record.source),
+        (Exit::Code(7), Source::Daemon)
+    );
+    // The same answer again, and the tool that was left behind can still be ended.
+    assert_eq!(bench.record(), record);
+    orch_host::supervise::stop(&bench.dir).unwrap();
+    wait_for_end(tool);
+    // Whatever was fetched, the daemon's own children were not.
+    reap_orphans().unwrap();
+    assert_eq!(ended.wait().unwrap().code(), Some(6));
+    lasting.child().kill().unwrap();
+    assert!(!lasting.wait().unwrap().success());
+    no_zombie_is_left();
+}
+
+fn no_zombie_is_left() {
+    let this = std::process::id().to_string();
+    reap_orphans().unwrap();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path().join("stat");
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        if let Some((_, rest)) = stat.rsplit_once(") ") {
+            let fields: Vec<&str> = rest.split(' ').collect();
+            assert!(fields[0] != "Z" || fields[1] != this, "{stat}");
+        }
+    }
+}
