@@ -3,5 +3,6 @@
 mod bench;
 mod engine_attempts;
 mod engine_dependencies;
+mod engine_lifecycle;
 mod engine_schedule;
 mod simulation;
