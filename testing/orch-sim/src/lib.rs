@@ -20,6 +20,7 @@ mod storage;
 mod trace;
 mod world;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,12 +32,14 @@ use trace::Trace;
 use world::World;
 
 /// What a simulation that broke no promise came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Things that happened.
     pub steps: u64,
     /// A hash of everything that happened: equal for equal seeds.
     pub hash: u64,
+    /// The words of the facts, endings and wait reasons that came up.
+    pub marks: BTreeSet<&'static str>,
 }
 
 /// A promise that was broken.
@@ -140,6 +143,7 @@ fn play(
         Ok(()) => Ok(Report {
             steps: world.steps,
             hash: world.trace.hash(),
+            marks: world.marks,
         }),
         Err(Finding { promise, what }) => Err(Box::new(Violation {
             seed,
@@ -165,6 +169,8 @@ pub struct Summary {
     pub seeds: u64,
     /// Things that happened in all of them.
     pub steps: u64,
+    /// The words of the facts, endings and wait reasons that came up in any of them.
+    pub marks: BTreeSet<&'static str>,
     /// What was broken, in order of seed.
     pub violations: Vec<Violation>,
 }
@@ -219,7 +225,10 @@ impl Summary {
         };
         self.seeds += 1;
         match played {
-            Ok(report) => self.steps += report.steps,
+            Ok(report) => {
+                self.steps += report.steps;
+                self.marks.extend(report.marks);
+            }
             Err(violation) => self.violations.push(*violation),
         }
     }
@@ -227,6 +236,7 @@ impl Summary {
     fn joined(mut self, other: Self) -> Self {
         self.seeds += other.seeds;
         self.steps += other.steps;
+        self.marks.extend(other.marks);
         self.violations.extend(other.violations);
         self
     }

@@ -1,5 +1,10 @@
 //! A bench for the engine: a few words to say what happens and to ask what came of it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic here is the report of a failed test"
+)]
+
 use std::collections::BTreeMap;
 
 use orch_core::config::{Agent, Config};
@@ -112,6 +117,15 @@ impl Bench {
         started.into_iter().map(|(title, _)| title).collect()
     }
 
+    /// Plans for these tasks only; the titles of what starts.
+    pub fn plan_only(&mut self, tasks: &[&TaskId]) -> Vec<String> {
+        let tasks = tasks.iter().map(|id| (*id).clone()).collect();
+        let effects = self
+            .transact(|ledger, context| engine::plan(ledger, Permit::Only(&tasks), context))
+            .unwrap();
+        effects.iter().map(|effect| started(effect).0).collect()
+    }
+
     /// Plans; titles and agents of what starts, in order.
     pub fn plan_with_agents(&mut self) -> Vec<(String, String)> {
         let nothing = self.permit_nothing;
@@ -125,11 +139,7 @@ impl Bench {
                 engine::plan(ledger, permit, context)
             })
             .unwrap();
-        let name = |effect: &Effect| match effect {
-            Effect::Start { run, task } => (task.title.clone(), run.agent.to_string()),
-            other => panic!("{other:?}"),
-        };
-        effects.iter().map(name).collect()
+        effects.iter().map(started).collect()
     }
 
     pub fn task(&mut self, id: &TaskId) -> Task {
@@ -229,6 +239,14 @@ impl Bench {
     pub fn facts(&mut self) -> Vec<&'static str> {
         let recorded = self.store.reader().unwrap().events(0, 100_000).unwrap();
         recorded.iter().map(|it| it.event.kind.as_str()).collect()
+    }
+}
+
+/// The title of the task that starts, and its agent.
+fn started(effect: &Effect) -> (String, String) {
+    match effect {
+        Effect::Start { run, task } => (task.title.clone(), run.agent.to_string()),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -220,3 +220,17 @@ fn ten_thousand_queued_tasks_change_nothing_about_the_next_one() {
     assert_eq!(bench.plan(), ["urgent"]);
     assert_eq!(bench.status(&urgent), "in_progress");
 }
+
+#[test]
+fn a_plan_for_some_tasks_starts_those_and_no_others() {
+    let mut bench = Bench::new();
+    let urgent = bench.add(NewTask {
+        priority: priority(1),
+        ..new("urgent")
+    });
+    let chosen = bench.add(new("chosen"));
+    let blocked = bench.add(after("blocked", &[&urgent]));
+    assert_eq!(bench.plan_only(&[&chosen, &blocked]), ["chosen"]);
+    assert_eq!(bench.plan_only(&[&chosen, &blocked]), [] as [&str; 0]);
+    assert_eq!(bench.plan(), ["urgent"]);
+}
