@@ -90,7 +90,7 @@ impl std::error::Error for Violation {}
 ///
 /// # Errors
 /// The first promise that was broken, with the last things that happened before.
-pub fn run(seed: u64, profile: Profile) -> Result<Report, Box<Violation>> {
+pub fn run(seed: u64, profile: Profile) -> Result<Report, Violation> {
     play(seed, profile, None, Trace::quiet()).or_else(|_| {
         // Played once more, this time with a trace that a person can read.
         play(seed, profile, None, Trace::spoken())
@@ -101,31 +101,27 @@ pub fn run(seed: u64, profile: Profile) -> Result<Report, Box<Violation>> {
 ///
 /// # Errors
 /// A promise was broken, or the two plays differ: then the simulation is not deterministic.
-pub fn run_twice(seed: u64, profile: Profile) -> Result<Report, Box<Violation>> {
+pub fn run_twice(seed: u64, profile: Profile) -> Result<Report, Violation> {
     let first = run(seed, profile)?;
     let second = run(seed, profile)?;
     if first == second {
         return Ok(first);
     }
-    Err(Box::new(Violation {
+    Err(Violation {
         seed,
         profile,
         promise: "same_seed_same_history",
         what: format!("{first:?} and then {second:?}"),
         step: second.steps,
         trace: Vec::new(),
-    }))
+    })
 }
 
 /// Plays one seed with orch made wrong on purpose, checking only the promise that must notice.
 ///
 /// # Errors
 /// The promise was found broken, as it should be for some seed.
-pub fn run_mutated(
-    seed: u64,
-    profile: Profile,
-    mutation: Mutation,
-) -> Result<Report, Box<Violation>> {
+pub fn run_mutated(seed: u64, profile: Profile, mutation: Mutation) -> Result<Report, Violation> {
     play(seed, profile, Some(mutation), Trace::quiet())
 }
 
@@ -134,7 +130,7 @@ fn play(
     profile: Profile,
     mutation: Option<Mutation>,
     trace: Trace,
-) -> Result<Report, Box<Violation>> {
+) -> Result<Report, Violation> {
     let mut world = World::new(seed, profile, mutation, trace);
     if let Some(mutation) = mutation {
         world.checkers.keep_only(mutation.promise());
@@ -145,14 +141,14 @@ fn play(
             hash: world.trace.hash(),
             marks: world.marks,
         }),
-        Err(Finding { promise, what }) => Err(Box::new(Violation {
+        Err(Finding { promise, what }) => Err(Violation {
             seed,
             profile,
             promise,
             what,
             step: world.steps,
             trace: world.trace.into_lines(),
-        })),
+        }),
     }
 }
 
@@ -229,7 +225,7 @@ impl Summary {
                 self.steps += report.steps;
                 self.marks.extend(report.marks);
             }
-            Err(violation) => self.violations.push(*violation),
+            Err(violation) => self.violations.push(violation),
         }
     }
 
