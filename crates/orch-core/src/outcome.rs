@@ -68,21 +68,9 @@ pub struct Witness {
 /// Decides how a run ended whose process was seen to end.
 #[must_use]
 pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
-    if *verdict == Verdict::Success {
-        return Outcome::Completed;
-    }
-    // Some agents print an error result because they are being stopped (Claude Code on SIGINT
-    // does): those words tell of the stop, not of the work.
-    if let Some(outcome) = stopped(witness) {
-        return outcome;
-    }
     match verdict {
-        Verdict::Error { message } => Outcome::Failed(failure(
-            FailureCode::AgentError,
-            message.clone(),
-            witness,
-            "result event says error",
-        )),
+        Verdict::Success => Outcome::Completed,
+        Verdict::Error { message } => with_error(message, witness),
         Verdict::Limited {
             code,
             message,
@@ -91,12 +79,28 @@ pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
             failure: failure(*code, message.clone(), witness, "result event says limit"),
             until: *until,
         },
-        Verdict::Success | Verdict::NoResult | Verdict::ByExitStatus => by_status(verdict, witness),
+        Verdict::NoResult | Verdict::ByExitStatus => without_result(verdict, witness),
     }
 }
 
-/// No word of the agent decides and nobody stopped it, so the kernel's status does.
-fn by_status(verdict: &Verdict, witness: &Witness) -> Outcome {
+/// Many agents say an error when they are asked to end: then orch is why, and the words are
+/// evidence. What orch stopped is not a failure of the agent.
+fn with_error(message: &str, witness: &Witness) -> Outcome {
+    stopped(witness, Some(message)).unwrap_or_else(|| {
+        Outcome::Failed(failure(
+            FailureCode::AgentError,
+            message.to_owned(),
+            witness,
+            "result event says error",
+        ))
+    })
+}
+
+/// No word of the agent decides, so who ended it does, and then the kernel's status.
+fn without_result(verdict: &Verdict, witness: &Witness) -> Outcome {
+    if let Some(outcome) = stopped(witness, None) {
+        return outcome;
+    }
     match (verdict, witness.exit) {
         (_, Exit::Signal { number, .. }) => Outcome::Failed(failure(
             FailureCode::Signaled,
@@ -120,36 +124,41 @@ fn by_status(verdict: &Verdict, witness: &Witness) -> Outcome {
     }
 }
 
-fn stopped(witness: &Witness) -> Option<Outcome> {
+/// How it ended if orch is the one who ended it; `words` are the error the agent said, if any.
+fn stopped(witness: &Witness, words: Option<&str>) -> Option<Outcome> {
+    let failure = |code, message: String, rule: &str| match words {
+        None => failure(code, message, witness, rule),
+        Some(words) => failure(
+            code,
+            message,
+            witness,
+            &format!("{rule}; the agent said: {words}"),
+        ),
+    };
     match (witness.stop, witness.enforced) {
         (Some(StopReason::Cancel), _) => Some(Outcome::Cancelled(failure(
             FailureCode::CancelledByUser,
             "cancelled while it ran".to_owned(),
-            witness,
             "cancel asked for",
         ))),
         (Some(StopReason::Interrupt), _) => Some(Outcome::Cancelled(failure(
             FailureCode::Interrupted,
             "stopped because orch was told to stop; no attempt was used up".to_owned(),
-            witness,
             "shutdown asked for",
         ))),
         (_, Some(Enforced::Timeout { limit_ms })) => Some(Outcome::TimedOut(failure(
             FailureCode::Timeout,
             format!("ran longer than its timeout of {limit_ms} ms"),
-            witness,
             "timeout",
         ))),
         (_, Some(Enforced::Stall { limit_ms })) => Some(Outcome::TimedOut(failure(
             FailureCode::Stalled,
             format!("wrote nothing for {limit_ms} ms"),
-            witness,
             "stall timeout",
         ))),
         (_, Some(Enforced::Output { limit_bytes })) => Some(Outcome::Failed(failure(
             FailureCode::OutputLimit,
             format!("wrote more than {limit_bytes} bytes"),
-            witness,
             "output limit",
         ))),
         (Some(StopReason::Linger) | None, None) => None,
@@ -233,6 +242,48 @@ mod tests {
     }
 
     #[test]
+    fn the_complaint_of_an_agent_that_orch_ended_is_evidence_and_not_the_reason() {
+        let complaint = Verdict::Error {
+            message: "I was interrupted".into(),
+        };
+        let stopped = |stop, enforced| Witness {
+            stop,
+            enforced,
+            ..witness(Exit::Code(1))
+        };
+        let timeout = Some(Enforced::Timeout { limit_ms: 5 });
+        for (witness, status, code) in [
+            (
+                stopped(Some(StopReason::Interrupt), None),
+                RunStatus::Cancelled,
+                FailureCode::Interrupted,
+            ),
+            (
+                stopped(Some(StopReason::Cancel), None),
+                RunStatus::Cancelled,
+                FailureCode::CancelledByUser,
+            ),
+            (
+                stopped(None, timeout),
+                RunStatus::TimedOut,
+                FailureCode::Timeout,
+            ),
+            (
+                stopped(Some(StopReason::Linger), None),
+                RunStatus::Failed,
+                FailureCode::AgentError,
+            ),
+        ] {
+            let outcome = decide(&complaint, &witness);
+            let told = outcome
+                .failure()
+                .map(|it| format!("{} {}", it.message, it.evidence));
+            assert!(told.is_some_and(|it| it.contains("I was interrupted")));
+            check(complaint.clone(), witness, status, Some(code));
+        }
+    }
+
+    #[test]
     fn silence_is_never_success() {
         for code in [0, 1, 3] {
             let witness = witness(Exit::Code(code));
@@ -292,15 +343,6 @@ mod tests {
         };
         check(
             Verdict::NoResult,
-            cancelled.clone(),
-            RunStatus::Cancelled,
-            Some(FailureCode::CancelledByUser),
-        );
-        let told_by_the_stopped = Verdict::Error {
-            message: "Request was aborted".into(),
-        };
-        check(
-            told_by_the_stopped,
             cancelled,
             RunStatus::Cancelled,
             Some(FailureCode::CancelledByUser),

@@ -69,7 +69,7 @@ pub(crate) struct Machine<'a> {
 pub(crate) struct Recorded {
     pub(crate) effects: Vec<Effect>,
     pub(crate) commits: Vec<Commit>,
-    next_due: Option<Timestamp>,
+    pub(crate) next_due: Option<Timestamp>,
 }
 
 /// One life of the daemon.
@@ -288,11 +288,8 @@ impl Daemon {
         machine: &mut Machine<'_>,
     ) -> Result<Option<Input>, Abort> {
         if run.stop.is_some() {
-            let report = || {
-                let failure = failure(FailureCode::SpawnFailed);
-                Report::bare(End::NotStarted(failure), now(machine))
-            };
-            let report = report();
+            let failure = failure(FailureCode::SpawnFailed);
+            let report = Report::bare(End::NotStarted(failure), now(machine));
             let shut = machine.host.forestall(&run.id);
             return Ok(shut.then(|| ended(run.id.clone(), report)));
         }
@@ -482,12 +479,6 @@ impl Daemon {
 
     fn is(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
-    }
-}
-
-impl Recorded {
-    pub(crate) const fn next_due(&self) -> Option<Timestamp> {
-        self.next_due
     }
 }
 

@@ -20,6 +20,7 @@ mod storage;
 mod trace;
 mod world;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,12 +32,14 @@ use trace::Trace;
 use world::World;
 
 /// What a simulation that broke no promise came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Things that happened.
     pub steps: u64,
     /// A hash of everything that happened: equal for equal seeds.
     pub hash: u64,
+    /// The words of the facts, endings and wait reasons that came up.
+    pub marks: BTreeSet<&'static str>,
 }
 
 /// A promise that was broken.
@@ -87,7 +90,7 @@ impl std::error::Error for Violation {}
 ///
 /// # Errors
 /// The first promise that was broken, with the last things that happened before.
-pub fn run(seed: u64, profile: Profile) -> Result<Report, Box<Violation>> {
+pub fn run(seed: u64, profile: Profile) -> Result<Report, Violation> {
     play(seed, profile, None, Trace::quiet()).or_else(|_| {
         // Played once more, this time with a trace that a person can read.
         play(seed, profile, None, Trace::spoken())
@@ -98,31 +101,27 @@ pub fn run(seed: u64, profile: Profile) -> Result<Report, Box<Violation>> {
 ///
 /// # Errors
 /// A promise was broken, or the two plays differ: then the simulation is not deterministic.
-pub fn run_twice(seed: u64, profile: Profile) -> Result<Report, Box<Violation>> {
+pub fn run_twice(seed: u64, profile: Profile) -> Result<Report, Violation> {
     let first = run(seed, profile)?;
     let second = run(seed, profile)?;
     if first == second {
         return Ok(first);
     }
-    Err(Box::new(Violation {
+    Err(Violation {
         seed,
         profile,
         promise: "same_seed_same_history",
         what: format!("{first:?} and then {second:?}"),
         step: second.steps,
         trace: Vec::new(),
-    }))
+    })
 }
 
 /// Plays one seed with orch made wrong on purpose, checking only the promise that must notice.
 ///
 /// # Errors
 /// The promise was found broken, as it should be for some seed.
-pub fn run_mutated(
-    seed: u64,
-    profile: Profile,
-    mutation: Mutation,
-) -> Result<Report, Box<Violation>> {
+pub fn run_mutated(seed: u64, profile: Profile, mutation: Mutation) -> Result<Report, Violation> {
     play(seed, profile, Some(mutation), Trace::quiet())
 }
 
@@ -131,7 +130,7 @@ fn play(
     profile: Profile,
     mutation: Option<Mutation>,
     trace: Trace,
-) -> Result<Report, Box<Violation>> {
+) -> Result<Report, Violation> {
     let mut world = World::new(seed, profile, mutation, trace);
     if let Some(mutation) = mutation {
         world.checkers.keep_only(mutation.promise());
@@ -140,15 +139,16 @@ fn play(
         Ok(()) => Ok(Report {
             steps: world.steps,
             hash: world.trace.hash(),
+            marks: world.marks,
         }),
-        Err(Finding { promise, what }) => Err(Box::new(Violation {
+        Err(Finding { promise, what }) => Err(Violation {
             seed,
             profile,
             promise,
             what,
             step: world.steps,
             trace: world.trace.into_lines(),
-        })),
+        }),
     }
 }
 
@@ -165,6 +165,8 @@ pub struct Summary {
     pub seeds: u64,
     /// Things that happened in all of them.
     pub steps: u64,
+    /// The words of the facts, endings and wait reasons that came up in any of them.
+    pub marks: BTreeSet<&'static str>,
     /// What was broken, in order of seed.
     pub violations: Vec<Violation>,
 }
@@ -219,14 +221,18 @@ impl Summary {
         };
         self.seeds += 1;
         match played {
-            Ok(report) => self.steps += report.steps,
-            Err(violation) => self.violations.push(*violation),
+            Ok(report) => {
+                self.steps += report.steps;
+                self.marks.extend(report.marks);
+            }
+            Err(violation) => self.violations.push(violation),
         }
     }
 
     fn joined(mut self, other: Self) -> Self {
         self.seeds += other.seeds;
         self.steps += other.steps;
+        self.marks.extend(other.marks);
         self.violations.extend(other.violations);
         self
     }

@@ -1,5 +1,7 @@
 //! One simulation: takes what happens next, lets it happen, shows the outcome to the checkers.
 
+use std::collections::BTreeSet;
+
 use orch_core::config::Config;
 use orch_core::engine::{Effect, Input, Landing};
 use orch_core::request::Request;
@@ -44,6 +46,7 @@ pub(crate) struct World {
     settling_since: Option<i64>,
     pub(crate) checkers: Checkers,
     pub(crate) trace: Trace,
+    pub(crate) marks: BTreeSet<&'static str>,
 }
 
 impl World {
@@ -78,6 +81,7 @@ impl World {
             settling_since: None,
             checkers: Checkers::all(),
             trace,
+            marks: BTreeSet::new(),
         }
     }
 
@@ -250,7 +254,7 @@ impl World {
             }
             Err(abort @ Abort::Broken(_)) => Err(broken(&abort)),
             Ok(recorded) => {
-                let next_due = recorded.next_due();
+                let next_due = recorded.next_due;
                 let config = daemon.config.clone();
                 let service = service(&daemon);
                 for commit in recorded.commits {
@@ -328,6 +332,7 @@ impl World {
         self.storage.rows.apply(&commit);
         self.explain(&mut commit, config, service)?;
         self.trace.commit(self.agenda.now(), &commit);
+        self.mark(&commit);
         let seen = Seen {
             rows: &self.storage.rows,
             host: &self.host,
@@ -338,6 +343,20 @@ impl World {
             epoch: self.daemon_epoch(),
         };
         self.checkers.committed(&commit, &seen)
+    }
+
+    /// Notes which kinds of facts, endings and wait reasons this simulation has seen.
+    fn mark(&mut self, commit: &Commit) {
+        let kinds = commit.events.iter().map(|(_, event)| event.kind.as_str());
+        self.marks.extend(kinds);
+        for run in commit.ended() {
+            let failure = run.ending().and_then(|ending| ending.outcome.failure());
+            self.marks.insert(run.status().as_str());
+            self.marks
+                .extend(failure.map(|failure| failure.code.as_str()));
+        }
+        let waits = commit.waits.iter().filter_map(|(_, wait)| wait.as_ref());
+        self.marks.extend(waits.map(|wait| wait.code.as_str()));
     }
 
     /// Asks why each changed task does not move.

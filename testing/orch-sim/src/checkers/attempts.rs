@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use orch_core::TaskId;
 use orch_core::event::EventKind;
-use orch_core::run::{FailureCode as Code, Run, RunStatus};
+use orch_core::run::{FailureCode as Code, Run, RunStatus, StopReason};
 
 use super::{Checker, Seen, Verdict, demand};
 use crate::rows::Commit;
@@ -59,7 +59,10 @@ fn costs(run: &Run) -> bool {
         .ending()
         .and_then(|ending| ending.outcome.failure())
         .map(|failure| failure.code);
+    let interrupted = run.stop == Some(StopReason::Interrupt);
     match run.status() {
+        // Whatever an agent says when orch stops it: it costs nothing.
+        RunStatus::Failed | RunStatus::TimedOut if interrupted => false,
         RunStatus::Completed | RunStatus::Failed | RunStatus::TimedOut | RunStatus::Lost => true,
         RunStatus::NotStarted => {
             matches!(code, Some(Code::CommandNotFound | Code::NotExecutable))

@@ -31,7 +31,7 @@ impl Checker for EventsTellAll {
         "events_tell_all"
     }
 
-    fn committed(&mut self, commit: &Commit, seen: &Seen<'_>) -> Verdict {
+    fn committed(&mut self, commit: &Commit, _seen: &Seen<'_>) -> Verdict {
         for (number, event) in &commit.events {
             demand(*number == self.last + 1, || {
                 format!("fact {number} follows fact {}", self.last)
@@ -58,7 +58,6 @@ impl Checker for EventsTellAll {
                 format!("{id} is {row:?} in its row and {told:?} in the facts")
             })?;
         }
-        let _ = seen;
         Ok(())
     }
 }

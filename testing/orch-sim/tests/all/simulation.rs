@@ -2,11 +2,20 @@
 //! checker of it can fail.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use orch_sim::{Mutation, Profile, profile_of, run, run_many, run_mutated, run_twice};
+use orch_core::event::EventKind;
+use orch_core::run::{FailureCode, RunStatus};
+use orch_core::wait::WaitCode;
+use orch_sim::{Mutation, Profile, Summary, profile_of, run, run_many, run_mutated, run_twice};
 
 /// Seeds within which a mutation must be caught.
 const SEEDS_TO_CATCH: u64 = 40;
+
+/// Seeds that every test run plays; CI plays many more with `cargo xtask sim`.
+const SEEDS: u64 = 200;
+
+static SUMMARY: LazyLock<Summary> = LazyLock::new(|| run_many(1, SEEDS, 2));
 
 fn is_caught(mutation: Mutation) -> bool {
     (1..=SEEDS_TO_CATCH).any(|seed| {
@@ -17,11 +26,36 @@ fn is_caught(mutation: Mutation) -> bool {
 
 #[test]
 fn no_promise_is_broken() {
-    let summary = run_many(1, 150, 2);
-    let first = summary.violations.first().map(ToString::to_string);
+    let first = SUMMARY.violations.first().map(ToString::to_string);
     assert_eq!(first, None);
-    assert_eq!(summary.seeds, 150);
-    assert!(summary.steps > 150 * 250, "{} steps", summary.steps);
+    assert_eq!(SUMMARY.seeds, SEEDS);
+    assert!(SUMMARY.steps > SEEDS * 250, "{} steps", SUMMARY.steps);
+}
+
+/// A simulator that never gets somewhere proves nothing about it.
+#[test]
+fn every_fact_ending_and_wait_reason_comes_up() {
+    let seen = &SUMMARY.marks;
+    let never = [
+        // The fake host has no output limit and keeps its directories.
+        FailureCode::OutputLimit.as_str(),
+        FailureCode::RecordMissing.as_str(),
+        // Right after a plan nobody waits for a turn, and that is when the simulator asks.
+        WaitCode::Turn.as_str(),
+    ];
+    let words = EventKind::ALL.iter().map(|kind| kind.as_str());
+    let words = words.chain(FailureCode::ALL.iter().map(|code| code.as_str()));
+    let words = words.chain(
+        RunStatus::ALL
+            .iter()
+            .filter(|it| it.is_final())
+            .map(|it| it.as_str()),
+    );
+    let words = words.chain(WaitCode::ALL.iter().map(|code| code.as_str()));
+    let missing: Vec<&str> = words
+        .filter(|word| !seen.contains(word) && !never.contains(word))
+        .collect();
+    assert!(missing.is_empty(), "never seen: {missing:?}");
 }
 
 #[test]
