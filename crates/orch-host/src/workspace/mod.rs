@@ -16,6 +16,7 @@
 //!
 //! This module must not know about runs, the database, or who approved what.
 
+mod advance;
 mod discard;
 mod include;
 mod land;

@@ -1,5 +1,7 @@
 //! Worktrees and landing with real git in temporary directories.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod discard;
 mod discover;
 mod fixture;

@@ -366,3 +366,17 @@ fn a_submodule_in_the_project_is_no_obstacle() {
     assert!(job.landed().is_some());
     assert_eq!(read(&fixture.root.join("new")), "x");
 }
+
+#[test]
+fn an_ignored_file_keeps_it_from_following_a_target_that_now_has_it() {
+    let fixture = Fixture::new();
+    let workspaces = fixture.workspaces();
+    let job = Job::new(&workspaces, 1);
+    let path = job.prepare();
+    write(&path.join("x.ignored"), "mine\n");
+    fixture.write("x.ignored", "theirs\n");
+    fixture.git(["add", "-f", "x.ignored"]);
+    fixture.git(["commit", "-qm", "forced"]);
+    job.prepare();
+    assert_eq!(read(&path.join("x.ignored")), "mine\n");
+}
