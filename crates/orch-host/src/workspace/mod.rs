@@ -173,8 +173,10 @@ impl Workspaces {
             target,
             turn: Mutex::new(()),
         };
-        crate::git::sweep_views(&workspaces.nursery());
-        discard::sweep(&workspaces.directory.join(".trash"));
+        if !worktrees_dir.is_symlink() {
+            crate::git::sweep_views(&workspaces.nursery());
+            discard::sweep(&workspaces.directory.join(".trash"));
+        }
         workspaces
     }
 
@@ -212,6 +214,14 @@ impl Workspaces {
             .mode(0o700)
             .create(directory)
             .map_err(refused("create", directory))?;
+        for own in [".views", ".trash", ".aside"].map(|name| directory.join(name)) {
+            if own.is_symlink() {
+                return Err(WorkspaceError::PathTaken {
+                    path: own,
+                    what: "is a symbolic link",
+                });
+            }
+        }
         directory.canonicalize().map_err(refused("find", directory))
     }
 

@@ -99,3 +99,26 @@ fn directories_that_an_agent_closed_are_removed() {
             .exists()
     );
 }
+
+#[test]
+fn what_killed_processes_left_is_swept_and_links_are_not_followed() {
+    let fixture = Fixture::new();
+    let outside = fixture.home.join("outside");
+    write(&outside.join("precious"), "x");
+    write(&fixture.worktrees().join(".trash/half/file"), "x");
+    symlink(&outside, fixture.worktrees().join(".views")).unwrap();
+    let workspaces = fixture.workspaces();
+    assert!(!fixture.worktrees().join(".trash").exists());
+    assert_eq!(read(&outside.join("precious")), "x");
+    let job = Job::new(&workspaces, 1);
+    assert!(
+        job.try_prepare()
+            .unwrap_err()
+            .to_string()
+            .contains("symbolic link")
+    );
+    fs::remove_file(fixture.worktrees().join(".views")).unwrap();
+    write(&fixture.worktrees().join(".views/1-0/config"), "x");
+    fixture.workspaces();
+    assert!(!fixture.worktrees().join(".views/1-0").exists());
+}

@@ -120,7 +120,8 @@ fn what_is_not_ours_is_named_and_not_touched() {
     let workspaces = fixture.workspaces();
     let outside = fixture.home.join("outside");
     write(&outside.join("precious"), "x");
-    let cases: [(&str, &dyn Fn(&std::path::Path)); 4] = [
+    type Put<'a> = &'a dyn Fn(&std::path::Path);
+    let cases: [(&str, Put<'_>); 4] = [
         ("symbolic link", &|path| symlink(&outside, path).unwrap()),
         ("not a directory", &|path| fs::write(path, "x").unwrap()),
         ("not empty", &|path| write(&path.join("precious"), "x")),

@@ -29,7 +29,7 @@ fn everything_that_is_not_ignored_is_committed() {
     let path = job.prepare();
     write(&path.join("README"), "two\n");
     write(&path.join("a b\n\"'$(x)"), "odd");
-    write(&path.join(&"n".repeat(255)), "long");
+    write(&path.join("n".repeat(255)), "long");
     write(&path.join("x.ignored"), "no");
     fs::remove_file(path.join("gone")).unwrap();
     fs::remove_dir_all(path.join("dir")).unwrap();
