@@ -261,6 +261,10 @@ fn write_escaped(file: &mut Vec<u8>, byte: u8) {
 
 /// Removes what views of processes that were killed have left in `nursery`.
 pub(crate) fn sweep(nursery: &Path) {
+    // Whoever put a link there does not get its target emptied.
+    if nursery.is_symlink() {
+        return;
+    }
     let Ok(entries) = fs::read_dir(nursery) else {
         return;
     };

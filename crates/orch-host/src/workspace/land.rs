@@ -12,9 +12,6 @@
 //! checkout is only touched when git finds that no local change would be overwritten.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -22,8 +19,9 @@ use std::time::Duration;
 use orch_core::TaskId;
 use orch_core::engine::Landing;
 
+use super::advance::Advance;
 use super::save::commit_tree;
-use super::{Found, Result, Workspaces, landed_ref, patiently, shown, snapshot, task_branch};
+use super::{Found, Result, Workspaces, landed_ref, shown, snapshot, task_branch};
 use crate::git::{BranchName, GitError, Oid, Place, RefUpdate, View, split_nul};
 
 /// How often a landing begins again because the target branch moved meanwhile.
@@ -195,9 +193,13 @@ impl Workspaces {
         };
         let mut moved = Vec::new();
         for holder in &holders {
-            if let Err(error) = holder.advance(old, new) {
+            if let Err(error) = holder.advance(old, new).perform() {
                 undo(&moved, old, new)?;
-                return Ok(Some(self.not_brought_along(holder, &error, Vec::new())));
+                return Ok(Some(self.not_brought_along(
+                    holder,
+                    error.stderr(),
+                    Vec::new(),
+                )));
             }
             moved.push(holder);
         }
@@ -239,34 +241,25 @@ impl Workspaces {
 
     /// What keeps a checkout from following, if anything does. Changes no file.
     fn obstacle(&self, holder: &Holder, old: &Oid, new: &Oid) -> Result<Option<Landing>> {
-        // Exit status 1 only says that some file is changed.
-        let refreshed = holder
-            .view
-            .call(["update-index", "-q", "--refresh"])
-            .run()?;
-        if refreshed.status.code() != Some(1)
-            && let Err(error) = refreshed.successful()
-            && !error.is_contention()
-        {
-            return Err(error.into());
-        }
-        let tried = patiently(|| {
-            let call = holder.view.call(["read-tree", "-n", "-m", "-u"]);
-            call.argument(old.as_str()).argument(new.as_str())
-        });
-        match tried {
-            Ok(_) => Ok(None),
-            Err(error @ GitError::Failed { .. }) => {
-                let files = self.local_changes(holder, old, new)?;
-                Ok(Some(self.not_brought_along(holder, &error, files)))
-            }
-            Err(error) => Err(error.into()),
-        }
+        let advance = holder.advance(old, new);
+        advance.refresh()?;
+        let untracked = advance.untracked_in_the_way()?;
+        let refusal = match advance.rehearse() {
+            Ok(()) if untracked.is_empty() => return Ok(None),
+            Ok(()) => String::new(),
+            Err(error @ GitError::Failed { .. }) => error.stderr().to_owned(),
+            Err(error) => return Err(error.into()),
+        };
+        let mut files = self.local_changes(holder, old, new)?;
+        files.extend(untracked);
+        files.sort();
+        files.dedup();
+        Ok(Some(self.not_brought_along(holder, &refusal, files)))
     }
 
-    fn not_brought_along(&self, holder: &Holder, error: &GitError, files: Vec<String>) -> Landing {
+    fn not_brought_along(&self, holder: &Holder, refusal: &str, files: Vec<String>) -> Landing {
         let why = if files.is_empty() {
-            format!("git cannot update it ({})", error.stderr())
+            format!("git cannot update it ({refusal})")
         } else {
             format!("it has changes of its own in {}", named(&files))
         };
@@ -279,7 +272,7 @@ impl Workspaces {
         blocked(message, files)
     }
 
-    /// The files that `new` would overwrite and that a checkout holds something else in.
+    /// The tracked files that `new` changes and that are changed in the checkout.
     fn local_changes(&self, holder: &Holder, old: &Oid, new: &Oid) -> Result<Vec<String>> {
         let diff = |options: &[&str]| {
             let all = [
@@ -296,19 +289,9 @@ impl Workspaces {
         };
         let mut changed: BTreeSet<Vec<u8>> = split_nul(&diff(&[])?.stdout).into_iter().collect();
         changed.extend(split_nul(&diff(&["--cached"])?.stdout));
-        let listed = holder.view.call(["ls-files", "-z"]).succeed()?;
-        let tracked: BTreeSet<Vec<u8>> = split_nul(&listed.stdout).into_iter().collect();
-        let in_the_way = |path: &Vec<u8>| {
-            let untracked = !tracked.contains(path)
-                && fs::symlink_metadata(holder.path.join(OsStr::from_bytes(path))).is_ok();
-            changed.contains(path) || untracked
-        };
         let touched = self.repository.changed_paths(old, new)?;
-        Ok(touched
-            .iter()
-            .filter(|path| in_the_way(path))
-            .map(|path| shown(path))
-            .collect())
+        let in_the_way = touched.iter().filter(|path| changed.contains(*path));
+        Ok(in_the_way.map(|path| shown(path)).collect())
     }
 
     /// Removes worktree and branch if nothing in them is only there. What fails stays for a later
@@ -343,20 +326,21 @@ impl Workspaces {
 }
 
 impl Holder {
-    /// Takes index and files from `old` to `new`; git refuses if that overwrites anything.
-    fn advance(&self, old: &Oid, new: &Oid) -> std::result::Result<(), GitError> {
-        patiently(|| {
-            let call = self.view.call(["read-tree", "-m", "-u"]);
-            call.argument(old.as_str()).argument(new.as_str())
-        })?;
-        Ok(())
+    fn advance<'a>(&'a self, from: &'a Oid, to: &'a Oid) -> Advance<'a> {
+        Advance {
+            view: &self.view,
+            work_tree: &self.path,
+            index: None,
+            from,
+            to,
+        }
     }
 }
 
 /// Takes checkouts back after the ref could not be moved.
 fn undo(moved: &[&Holder], old: &Oid, new: &Oid) -> Result<()> {
     for holder in moved {
-        holder.advance(new, old)?;
+        holder.advance(new, old).perform()?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@
 //!
 //! This module must not know about runs, the database, or who approved what.
 
+mod advance;
 mod discard;
 mod include;
 mod land;
@@ -175,8 +176,10 @@ impl Workspaces {
             target,
             turn: Mutex::new(()),
         };
-        crate::git::sweep_views(&workspaces.nursery());
-        discard::sweep(&workspaces.directory.join(".trash"));
+        if !worktrees_dir.is_symlink() {
+            crate::git::sweep_views(&workspaces.nursery());
+            discard::sweep(&workspaces.directory.join(".trash"));
+        }
         workspaces
     }
 
@@ -214,6 +217,14 @@ impl Workspaces {
             .mode(0o700)
             .create(directory)
             .map_err(refused("create", directory))?;
+        for own in [".views", ".trash", ".aside"].map(|name| directory.join(name)) {
+            if own.is_symlink() {
+                return Err(WorkspaceError::PathTaken {
+                    path: own,
+                    what: "is a symbolic link",
+                });
+            }
+        }
         directory.canonicalize().map_err(refused("find", directory))
     }
 

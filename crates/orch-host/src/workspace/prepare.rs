@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use orch_core::TaskId;
 
+use super::advance::Advance;
 use super::{
     BEING_MADE, Found, Result, WorkspaceError, Workspaces, Worktree, patiently, refused, shown,
     snapshot, task_branch,
@@ -183,17 +184,26 @@ impl Workspaces {
         target: &Oid,
     ) -> Result<()> {
         let view = self.view(&self.place_of(worktree))?;
-        view.call(["update-index", "-q", "--refresh"]).run()?;
-        let moved = view
-            .call(["read-tree", "-m", "-u", tip.as_str(), target.as_str()])
-            .run()?;
-        if moved.status.success() {
-            snapshot::remember(&worktree.git_dir.join("index"), worktree);
-            // Only this task's agent moves its branch, and no agent runs while it is prepared.
-            if self.move_branch(branch, Some(tip), target)?.is_err() {
-                view.call(["read-tree", "-m", "-u", target.as_str(), tip.as_str()])
-                    .succeed()?;
+        let advance = Advance {
+            view: &view,
+            work_tree: &worktree.path,
+            index: None,
+            from: tip,
+            to: target,
+        };
+        advance.refresh()?;
+        if !advance.untracked_in_the_way()?.is_empty() || advance.perform().is_err() {
+            return Ok(());
+        }
+        snapshot::remember(&worktree.git_dir.join("index"), worktree);
+        // Only this task's agent moves its branch, and no agent runs while it is prepared.
+        if self.move_branch(branch, Some(tip), target)?.is_err() {
+            Advance {
+                from: target,
+                to: tip,
+                ..advance
             }
+            .perform()?;
         }
         Ok(())
     }

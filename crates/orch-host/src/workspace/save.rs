@@ -6,9 +6,10 @@ use std::path::Path;
 
 use orch_core::TaskId;
 
+use super::advance::{Advance, added_paths};
 use super::snapshot::{self, Snapshot};
 use super::{Found, Result, Workspaces, Worktree, patiently, refused, task_branch};
-use crate::git::{BranchName, GitError, Oid, RefName, RefUpdate, View, split_nul};
+use crate::git::{BranchName, GitError, Oid, RefName, RefUpdate, View};
 
 /// Files that say that git is in the middle of something, in the directory of a checkout.
 const UNFINISHED: &[&str] = &[
@@ -349,24 +350,6 @@ impl Workspaces {
     }
 }
 
-/// Paths of `to` that `from` does not have.
-fn added_paths(view: &View, from: &Oid, to: &Oid) -> Result<Vec<Vec<u8>>> {
-    let output = view
-        .call([
-            "diff-tree",
-            "-r",
-            "-z",
-            "--name-only",
-            "--no-renames",
-            "--diff-filter=A",
-        ])
-        .argument("--ignore-submodules=dirty")
-        .argument(from.as_str())
-        .argument(to.as_str())
-        .succeed()?;
-    Ok(split_nul(&output.stdout))
-}
-
 /// Writes a commit.
 pub(super) fn commit_tree(
     view: &View,
@@ -428,10 +411,23 @@ fn settle(
         ));
     }
     if commit != tip {
-        view.call(["read-tree", "-m", "-u", commit.as_str(), tip.as_str()])
-            .index(&snapshot.index)
-            .succeed()
+        let advance = Advance {
+            view,
+            work_tree: &worktree.path,
+            index: Some(&snapshot.index),
+            from: commit,
+            to: tip,
+        };
+        let untracked = advance
+            .untracked_in_the_way()
             .map_err(|error| words(&error))?;
+        if !untracked.is_empty() {
+            return Err(format!(
+                "the worktree could not be put back on branch {branch}: {} would be overwritten",
+                untracked.join(", ")
+            ));
+        }
+        advance.perform().map_err(|error| words(&error))?;
     }
     install(&snapshot.index, worktree).map_err(|error| words(&error))?;
     let reference = branch.reference();

@@ -231,6 +231,7 @@ fn add(
         .input(joined(paths))
         .run()?;
     if output.status.success() {
+        refusals.extend(ignored_names(&output.stderr));
         return Ok(());
     }
     if refusals.len() >= REFUSED_FILES {
@@ -245,6 +246,15 @@ fn add(
     let (first, second) = paths.split_at(paths.len() / 2);
     add(view, index, first, refusals)?;
     add(view, index, second, refusals)
+}
+
+/// Git skips names that another system could take for its own directory, and only mentions it.
+fn ignored_names(stderr: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(stderr)
+        .lines()
+        .filter_map(|line| line.strip_prefix("Ignoring path "))
+        .map(|path| format!("'{path}' has a name that git never adds"))
+        .collect()
 }
 
 fn joined(paths: &[Vec<u8>]) -> Vec<u8> {

@@ -1,0 +1,11 @@
+//! Worktrees and landing with real git in temporary directories.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod discard;
+mod discover;
+mod fixture;
+mod hostile;
+mod land;
+mod prepare;
+mod save;
