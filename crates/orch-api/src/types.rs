@@ -387,3 +387,23 @@ pub struct AgentEvent {
     /// What the agent said, verbatim.
     pub data: serde_json::Value,
 }
+
+/// What a prefix of an id stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// `task` or `run`.
+    pub kind: String,
+    /// The whole id.
+    pub id: String,
+}
+
+/// Who serves a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// The daemon's process; null when a command answers for itself.
+    pub pid: Option<u32>,
+    /// The version of orch.
+    pub version: String,
+    /// The version of this interface.
+    pub api_version: u32,
+}

@@ -68,8 +68,15 @@ pub struct Witness {
 /// Decides how a run ended whose process was seen to end.
 #[must_use]
 pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
+    if *verdict == Verdict::Success {
+        return Outcome::Completed;
+    }
+    // Some agents print an error result because they are being stopped (Claude Code on SIGINT
+    // does): those words tell of the stop, not of the work.
+    if let Some(outcome) = stopped(witness) {
+        return outcome;
+    }
     match verdict {
-        Verdict::Success => Outcome::Completed,
         Verdict::Error { message } => Outcome::Failed(failure(
             FailureCode::AgentError,
             message.clone(),
@@ -84,15 +91,12 @@ pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
             failure: failure(*code, message.clone(), witness, "result event says limit"),
             until: *until,
         },
-        Verdict::NoResult | Verdict::ByExitStatus => without_result(verdict, witness),
+        Verdict::Success | Verdict::NoResult | Verdict::ByExitStatus => by_status(verdict, witness),
     }
 }
 
-/// No word of the agent decides, so who ended it does, and then the kernel's status.
-fn without_result(verdict: &Verdict, witness: &Witness) -> Outcome {
-    if let Some(outcome) = stopped(witness) {
-        return outcome;
-    }
+/// No word of the agent decides and nobody stopped it, so the kernel's status does.
+fn by_status(verdict: &Verdict, witness: &Witness) -> Outcome {
     match (verdict, witness.exit) {
         (_, Exit::Signal { number, .. }) => Outcome::Failed(failure(
             FailureCode::Signaled,
@@ -288,6 +292,15 @@ mod tests {
         };
         check(
             Verdict::NoResult,
+            cancelled.clone(),
+            RunStatus::Cancelled,
+            Some(FailureCode::CancelledByUser),
+        );
+        let told_by_the_stopped = Verdict::Error {
+            message: "Request was aborted".into(),
+        };
+        check(
+            told_by_the_stopped,
             cancelled,
             RunStatus::Cancelled,
             Some(FailureCode::CancelledByUser),

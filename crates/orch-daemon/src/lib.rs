@@ -1,1 +1,26 @@
-//! placeholder
+//! The loop of orch: gather inputs, step the engine, record, perform.
+//!
+//! One thread owns the store and takes every input in turn (`engine_loop`). Worker threads touch
+//! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
+//! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
+
+pub mod config;
+mod connect;
+mod convert;
+mod daemon;
+mod engine_loop;
+mod error;
+mod host;
+mod http;
+mod lock;
+mod log;
+pub mod project;
+mod scribe;
+mod shared;
+mod signals;
+
+pub use connect::connect;
+pub use daemon::{Daemon, End, Options};
+pub use error::{ConnectError, StartError};
+pub use log::{LogLine, LogSink};
+pub use shared::adapters;

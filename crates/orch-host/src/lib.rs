@@ -1,1 +1,14 @@
-//! placeholder
+//! Everything of orch that touches this machine: processes, git, agent command lines.
+//!
+//! This crate must not know about tasks that wait, slots, retries, the database or the wire. It is
+//! told what to do and says what it saw.
+
+pub mod adapter;
+pub mod environment;
+pub mod git;
+pub mod prompt;
+pub mod run_dir;
+mod shim;
+pub mod supervise;
+pub mod transcript;
+pub mod workspace;

@@ -1,7 +1,213 @@
 //! What can go wrong with a store, so that the caller can tell a full disk from a bug.
 
+use std::fmt;
+use std::path::{Path, PathBuf};
+
 use orch_core::ledger::LedgerError;
 use orch_core::{RunId, TaskId};
+
+/// Why a store could not do what it was asked: what was being done, where, and the cause.
+#[derive(Debug)]
+pub struct StoreError {
+    doing: String,
+    path: Option<PathBuf>,
+    cause: Cause,
+}
+
+impl StoreError {
+    pub(crate) fn new(doing: impl Into<String>, path: Option<&Path>, cause: Cause) -> Self {
+        Self {
+            doing: doing.into(),
+            path: path.map(Path::to_owned),
+            cause,
+        }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub const fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// The database file, unless the store has none.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The rule that was about to be broken, if that is what went wrong.
+    #[must_use]
+    pub const fn breach(&self) -> Option<&Breach> {
+        match &self.cause {
+            Cause::Breach(breach) => Some(breach),
+            _ => None,
+        }
+    }
+
+    /// Whether the same again can succeed once there is room on the disk.
+    #[must_use]
+    pub const fn is_disk_full(&self) -> bool {
+        matches!(self.cause, Cause::DiskFull(_))
+    }
+
+    /// Whether the same again can succeed once another process lets go of the database.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        matches!(self.cause, Cause::Busy(_))
+    }
+
+    /// Whether what is on the disk cannot be trusted.
+    #[must_use]
+    pub const fn is_corrupt(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::Corrupt(_) | Cause::NotADatabase(_) | Cause::Empty | Cause::LogAlone(_)
+        )
+    }
+
+    /// The store's own error inside one that went through the core.
+    #[must_use]
+    pub fn inside(error: &LedgerError) -> Option<&Self> {
+        error.source.downcast_ref()
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "{} in {}", self.doing, path.display()),
+            None => f.write_str(&self.doing),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+impl From<StoreError> for LedgerError {
+    fn from(error: StoreError) -> Self {
+        Self {
+            doing: "the store failed".to_owned(),
+            source: Box::new(error),
+        }
+    }
+}
+
+impl From<LedgerError> for StoreError {
+    fn from(error: LedgerError) -> Self {
+        match error.source.downcast() {
+            Ok(own) => *own,
+            Err(foreign) => Self::new(error.doing, None, Cause::Foreign(foreign)),
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The row does not fit.
+    #[error(transparent)]
+    Breach(#[from] Breach),
+    /// No room on the disk. Nothing of the transaction is stored.
+    #[error("the disk is full")]
+    DiskFull(#[source] rusqlite::Error),
+    /// Another process holds the database, for longer than this one waits.
+    #[error("another process holds the database locked")]
+    Busy(#[source] rusqlite::Error),
+    /// What is on the disk contradicts itself.
+    #[error("the database is damaged: {0}")]
+    Corrupt(String),
+    /// The file or its file system may not be written.
+    #[error("the database may not be written")]
+    ReadOnly(#[source] rusqlite::Error),
+    /// The disk refused to read or write. What it holds now is unknown.
+    #[error("the disk failed")]
+    Disk(#[source] rusqlite::Error),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// An error came before this one after which nothing may be written.
+    #[error("nothing more is written after an earlier error: {0}")]
+    Stopped(String),
+    /// The file is something else.
+    #[error("the file is not an orch database: {0}")]
+    NotADatabase(String),
+    /// The file is there and holds nothing.
+    #[error("the file is empty; it was truncated, or something else made it")]
+    Empty,
+    /// The database is gone and its write-ahead log is still there.
+    #[error(
+        "the database file is gone, but its write-ahead log {} is there: put the database back, \
+         or move the log away to begin anew", .0.display()
+    )]
+    LogAlone(PathBuf),
+    /// There is no database.
+    #[error("there is no such file")]
+    Missing,
+    /// A newer orch made it.
+    #[error(
+        "the database has schema version {found}, and this orch knows versions up to {supported}: \
+         use the newer orch again"
+    )]
+    TooNew {
+        /// The version of the file.
+        found: i64,
+        /// The newest version this program knows.
+        supported: u32,
+    },
+    /// It is older than any version that can be brought up to date.
+    #[error(
+        "the database has schema version {found}, and this orch can migrate versions from {oldest} \
+         on: migrate it with an older orch first"
+    )]
+    TooOld {
+        /// The version of the file.
+        found: i64,
+        /// The oldest version this program can migrate.
+        oldest: u32,
+    },
+    /// The SQLite library has a known bug that loses commits.
+    #[error("the SQLite library is version {found}, and at least {needed} is needed")]
+    LibraryTooOld {
+        /// The version that is linked.
+        found: &'static str,
+        /// The first version without the bug.
+        needed: &'static str,
+    },
+    /// SQLite said something else.
+    #[error(transparent)]
+    Sql(rusqlite::Error),
+    /// An error that is not of this crate.
+    #[error(transparent)]
+    Foreign(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<rusqlite::Error> for Cause {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        match (&error, error.sqlite_error_code()) {
+            (_, Some(Code::DiskFull)) => Self::DiskFull(error),
+            (_, Some(Code::DatabaseBusy | Code::DatabaseLocked)) => Self::Busy(error),
+            (_, Some(Code::DatabaseCorrupt)) => Self::Corrupt(error.to_string()),
+            (_, Some(Code::NotADatabase)) => Self::NotADatabase(error.to_string()),
+            (_, Some(Code::ReadOnly | Code::PermissionDenied)) => Self::ReadOnly(error),
+            (_, Some(Code::SystemIoFailure)) => Self::Disk(error),
+            // A value of a type or a word that this program never writes.
+            (
+                rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..),
+                _,
+            ) => Self::Corrupt(error.to_string()),
+            _ => Self::Sql(error),
+        }
+    }
+}
 
 /// A row that would not fit the rows that are there. The caller has a bug or lost a race.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,50 +239,10 @@ pub enum Breach {
     /// Terminal is final.
     #[error("run {0} has ended, and that is final")]
     RunEnded(RunId),
-    /// A failure without evidence, a status without what belongs to it, a word of no list.
+    /// A failure without evidence, or another gap that the types do not rule out.
     #[error("the row is not whole: {0}")]
     NotWhole(String),
     /// A reader was asked to write.
     #[error("this view of the store can only be read")]
     ReadOnly,
-}
-
-/// Why a store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The row does not fit.
-    #[error("{doing}")]
-    Refused {
-        /// What was being done.
-        doing: String,
-        /// What is in the way.
-        #[source]
-        breach: Breach,
-    },
-}
-
-impl StoreError {
-    /// The rule that was about to be broken, if that is what went wrong.
-    #[must_use]
-    pub fn breach(&self) -> Option<&Breach> {
-        match self {
-            Self::Refused { breach, .. } => Some(breach),
-        }
-    }
-
-    /// The store's own error inside one that went through the core.
-    #[must_use]
-    pub fn inside(error: &LedgerError) -> Option<&Self> {
-        error.source.downcast_ref()
-    }
-}
-
-impl From<StoreError> for LedgerError {
-    fn from(error: StoreError) -> Self {
-        Self {
-            doing: "using the store".to_owned(),
-            source: Box::new(error),
-        }
-    }
 }

@@ -7,9 +7,11 @@
 mod error;
 pub mod memory;
 mod query;
+mod rows;
+pub mod sqlite;
 mod whole;
 
-pub use error::{Breach, StoreError};
+pub use error::{Breach, Cause, StoreError};
 pub use query::{Counts, Recorded, RunFilter, TaskFilter};
 
 use orch_core::ledger::{self, DependencyStatus, Ledger, LedgerError};
@@ -28,7 +30,7 @@ pub trait Store: Send {
     /// # Errors
     /// What `work` returned, or that the transaction could not begin or commit. After a failed
     /// commit nothing of `work` is stored.
-    fn transact<T, E: From<StoreError>>(
+    fn transact<T, E: From<LedgerError>>(
         &mut self,
         work: impl FnOnce(&mut dyn Transaction) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E>

@@ -39,7 +39,7 @@ pub struct MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn transact<T, E: From<StoreError>>(
+    fn transact<T, E: From<ledger::LedgerError>>(
         &mut self,
         work: impl FnOnce(&mut dyn Transaction) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
@@ -99,7 +99,7 @@ impl Open<'_> {
 }
 
 fn refused(doing: String, breach: Breach) -> ledger::LedgerError {
-    StoreError::Refused { doing, breach }.into()
+    StoreError::new(doing, None, breach.into()).into()
 }
 
 impl Transaction for Open<'_> {

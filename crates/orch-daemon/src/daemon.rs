@@ -1,0 +1,299 @@
+//! A daemon: the loop, the host, HTTP and signals, put together and taken apart again.
+
+use std::collections::BTreeSet;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use orch_api::client::Client;
+use orch_core::TaskId;
+use orch_core::wait::Service;
+use orch_store::sqlite::SqliteStore;
+use orch_store::{Reader, Store};
+use tower::ServiceExt;
+
+use crate::config;
+use crate::engine_loop::{Duty, Ending, EngineLoop, Wake};
+use crate::error::StartError;
+use crate::host::Host;
+use crate::http;
+use crate::lock::{LockError, StateLock};
+use crate::log::{LogLine, LogSink};
+use crate::project::Project;
+use crate::scribe::Scribe;
+use crate::shared::{Parts, Shared, adapters, locked};
+use crate::signals::SignalWatch;
+
+/// Ended runs whose `run.json` is compared with the database at start.
+const HEALED_AT_START: usize = 200;
+
+/// How a daemon serves.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// End when nothing can move any more.
+    pub once: bool,
+    /// Run these tasks (ids or unique prefixes) and nothing else; implies `once` for them.
+    pub only: Option<Vec<String>>,
+    /// Runs at once, in place of what the configuration says.
+    pub max_agents: Option<u32>,
+    /// Take SIGTERM, SIGINT and SIGHUP.
+    pub signals: bool,
+    /// Say what agents say, too.
+    pub verbose: bool,
+}
+
+/// What is to be told when a daemon that ends by itself has ended. Both empty: all is well.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct End {
+    /// Tasks that failed, one line each.
+    pub failed: Vec<String>,
+    /// Tasks that cannot move, one line each with the reason.
+    pub stuck: Vec<String>,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    wakes: Sender<Wake>,
+    router: axum::Router,
+    engine: Mutex<Option<JoinHandle<End>>>,
+    server: Option<http::Server>,
+    _signals: Option<SignalWatch>,
+    _lock: StateLock,
+}
+
+impl Daemon {
+    /// Serves the project: starts agents, answers on the socket.
+    ///
+    /// # Errors
+    /// Another daemon serves it, or something it needs cannot be used.
+    pub fn start(project: &Project, options: Options, log: LogSink) -> Result<Self, StartError> {
+        let (purpose, verbose) = ("orch serve", options.verbose);
+        let lock = take_lock(project, purpose)?;
+        let signals = options.signals;
+        let mut parts =
+            Foundation::lay(project, Service::Serving, options.max_agents, verbose, log)?;
+        let duty = duty(&options, parts.reader.as_mut())?;
+        let shared = Arc::clone(&parts.shared);
+        let server = http::Server::bind(&shared)?;
+        let signals =
+            match signals {
+                true => Some(SignalWatch::start(parts.wakes.clone()).map_err(|source| {
+                    StartError::Io {
+                        doing: "watching signals of",
+                        path: project.root.clone(),
+                        source,
+                    }
+                })?),
+                false => None,
+            };
+        let message = format!(
+            "pid {}, socket {}",
+            std::process::id(),
+            project.socket().display()
+        );
+        (shared.log)(&LogLine::note("info", "serving", message));
+        Ok(parts.build(duty, Some(server), signals, lock))
+    }
+
+    /// Answers requests in this process and starts nothing: what a command does without a daemon.
+    ///
+    /// # Errors
+    /// Somebody else holds the state directory, or something it needs cannot be used.
+    pub(crate) fn answer(
+        project: &Project,
+        options: Options,
+        log: LogSink,
+    ) -> Result<Self, StartError> {
+        let lock = take_lock(project, "an orch command")?;
+        let parts = Foundation::lay(project, Service::Stopped, options.max_agents, false, log)?;
+        Ok(parts.build(Duty::Answer, None, None, lock))
+    }
+
+    /// A client that talks to this daemon in this process.
+    ///
+    /// # Errors
+    /// The system gave no descriptors for it.
+    pub fn client(&self) -> Result<Client, StartError> {
+        Client::local(self.router.clone()).map_err(runtime)
+    }
+
+    /// A client that owns this daemon and closes it when it is dropped.
+    pub(crate) fn into_client(self) -> Result<Client, StartError> {
+        let router = self.router.clone();
+        let daemon = Arc::new(Closing(self));
+        let service = tower::service_fn(move |request| {
+            // The daemon lives as long as the last client that could ask it.
+            let _daemon = &daemon;
+            router.clone().oneshot(request)
+        });
+        Client::local(service).map_err(runtime)
+    }
+
+    /// Waits until the daemon has ended.
+    #[must_use]
+    pub fn wait(mut self) -> End {
+        let engine = locked(&self.engine).take();
+        let end = engine
+            .and_then(|engine| engine.join().ok())
+            .unwrap_or_default();
+        if let Some(server) = self.server.take() {
+            server.close();
+        }
+        end
+    }
+
+    /// Asks the daemon to drain, as SIGTERM does.
+    pub fn drain(&self) {
+        let _ = self.wakes.send(Wake::End(Ending::Drain));
+    }
+}
+
+/// No descriptors left for a client.
+pub(crate) fn runtime(source: std::io::Error) -> StartError {
+    StartError::Io {
+        doing: "making a client in",
+        path: std::path::PathBuf::from("this process"),
+        source,
+    }
+}
+
+/// Closes the daemon of a command that is over.
+struct Closing(Daemon);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let _ = self.0.wakes.send(Wake::End(Ending::Close));
+        if let Some(engine) = locked(&self.0.engine).take() {
+            let _ = engine.join();
+        }
+    }
+}
+
+fn take_lock(project: &Project, purpose: &str) -> Result<StateLock, StartError> {
+    project.ensure_state()?;
+    let path = project.lock();
+    StateLock::take(&path, purpose).map_err(|error| match error {
+        LockError::Held(holder) => StartError::Locked { holder },
+        LockError::Io(source) => StartError::Io {
+            doing: "locking",
+            path,
+            source,
+        },
+    })
+}
+
+/// What every daemon stands on, before it is known what it is to do.
+struct Foundation {
+    store: SqliteStore,
+    reader: Box<dyn Reader>,
+    shared: Arc<Shared>,
+    wakes: Sender<Wake>,
+    woken: Receiver<Wake>,
+    last_event: u64,
+}
+
+impl Foundation {
+    fn lay(
+        project: &Project,
+        service: Service,
+        max_agents: Option<u32>,
+        verbose: bool,
+        log: LogSink,
+    ) -> Result<Self, StartError> {
+        let config = config::load(project, &adapters())?;
+        let store = SqliteStore::open(&project.database())?;
+        let mut reader = store.reader()?;
+        let last_event = reader.last_event()?;
+        let (wakes, woken) = channel();
+        let shared = Arc::new(Shared::new(Parts {
+            project: project.clone(),
+            log,
+            verbose,
+            follows: service == Service::Serving,
+            wakes: wakes.clone(),
+            config,
+            max_agents,
+            service,
+        }));
+        shared.publish(last_event);
+        Ok(Self {
+            store,
+            reader,
+            shared,
+            wakes,
+            woken,
+            last_event,
+        })
+    }
+
+    fn build(
+        mut self,
+        duty: Duty,
+        server: Option<http::Server>,
+        signals: Option<SignalWatch>,
+        lock: StateLock,
+    ) -> Daemon {
+        let router = http::router(Arc::clone(&self.shared));
+        let scribe = Scribe::new(&self.shared.project.runs());
+        if duty != Duty::Answer {
+            heal(&scribe, self.reader.as_mut());
+        }
+        let engine = EngineLoop {
+            host: Host::new(Arc::clone(&self.shared), duty != Duty::Answer),
+            scribe,
+            store: self.store,
+            reader: self.reader,
+            shared: self.shared,
+            wakes: self.woken,
+            duty,
+            ending: None,
+            unrecorded: Vec::new(),
+            landing_waiters: std::collections::BTreeMap::new(),
+            next_due: None,
+            last_event: self.last_event,
+        };
+        let engine = std::thread::spawn(move || engine.run());
+        Daemon {
+            wakes: self.wakes,
+            router,
+            engine: Mutex::new(Some(engine)),
+            server,
+            _signals: signals,
+            _lock: lock,
+        }
+    }
+}
+
+fn duty(options: &Options, reader: &mut dyn Reader) -> Result<Duty, StartError> {
+    let Some(only) = &options.only else {
+        return Ok(if options.once {
+            Duty::Once
+        } else {
+            Duty::Serve
+        });
+    };
+    let mut tasks = BTreeSet::new();
+    for prefix in only {
+        tasks.insert(find(prefix, reader)?);
+    }
+    Ok(Duty::Only(tasks))
+}
+
+fn find(prefix: &str, reader: &mut dyn Reader) -> Result<TaskId, StartError> {
+    let mut found = reader.task_ids_with_prefix(prefix, 2)?;
+    match (found.pop(), found.pop()) {
+        (Some(task), None) => Ok(task),
+        _ => Err(StartError::NoSuchTask(prefix.to_owned())),
+    }
+}
+
+fn heal(scribe: &Scribe, reader: &mut dyn Reader) {
+    let filter = orch_store::RunFilter {
+        limit: HEALED_AT_START,
+        ..Default::default()
+    };
+    for run in reader.runs(&filter).unwrap_or_default() {
+        scribe.heal(&run);
+    }
+}

@@ -1,0 +1,121 @@
+//! Why a daemon could not be started or reached, in the words a person needs.
+
+use std::path::PathBuf;
+
+use orch_api::client::ClientError;
+use orch_host::git::GitError;
+use orch_store::StoreError;
+
+use crate::config::ConfigError;
+use crate::project::ProjectError;
+
+/// Why the daemon, or a command in its stead, could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody else holds the state directory.
+    #[error("this project is in use by {holder}")]
+    Locked {
+        /// What the holder wrote about itself: what it is and its pid.
+        holder: String,
+    },
+    /// The project or its state directory is not as it must be.
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    /// `orch.toml` cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The repository cannot be used.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A file or socket of the state directory could not be used.
+    #[error("{doing} {}", .path.display())]
+    Io {
+        /// What was being done, as in "opening".
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A task that was named does not exist.
+    #[error("there is no task {0}")]
+    NoSuchTask(String),
+}
+
+impl StartError {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "locked",
+            Self::Project(error) => error.code(),
+            Self::Config(error) => error.code(),
+            Self::Store(error) if error.is_disk_full() => "disk",
+            Self::Store(_) | Self::Git(_) => "internal",
+            Self::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull => "disk",
+                std::io::ErrorKind::PermissionDenied => "not_allowed",
+                _ => "internal",
+            },
+            Self::NoSuchTask(_) => "not_found",
+        }
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Locked { .. } => Some("it answers commands; see 'orch status'".to_owned()),
+            Self::Project(error) => error.hint(),
+            Self::Config(error) => error.hint(),
+            Self::NoSuchTask(_) => Some("'orch task list' shows what there is".to_owned()),
+            Self::Store(_) | Self::Git(_) | Self::Io { .. } => None,
+        }
+    }
+}
+
+/// Why a command could reach neither a daemon nor the state directory.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The command could not do the work in the daemon's stead.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The daemon is there and does not understand this program, or the other way round.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Somebody holds the state directory and answers nobody.
+    #[error("{holder} holds this project and does not answer")]
+    Busy {
+        /// What the holder wrote about itself.
+        holder: String,
+    },
+}
+
+impl ConnectError {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Start(error) => error.code(),
+            Self::Client(ClientError::Version { .. }) => "version_mismatch",
+            Self::Client(_) => "unreachable",
+            Self::Busy { .. } => "busy",
+        }
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Start(error) => error.hint(),
+            Self::Client(ClientError::Version { .. }) => {
+                Some("end the daemon (SIGTERM drains it) and start this version's".to_owned())
+            }
+            Self::Client(_) => Some("look at what 'orch serve' says".to_owned()),
+            Self::Busy { .. } => Some("try again in a moment".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The watch over live runs: news from supervisors, new output, and a slow sweep as safety net.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use notify::Watcher;
+use orch_core::RunId;
+use orch_core::engine::Input;
+use orch_host::run_dir::RunDir;
+use orch_host::supervise::{self, NewsListener, NewsQuit, What};
+use orch_host::transcript::Transcript;
+
+use super::jobs::Jobs;
+use super::{LiveRun, Machine};
+use crate::convert;
+use crate::engine_loop::Wake;
+use crate::log::LogLine;
+use crate::shared::locked;
+
+/// How often runs without news are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long a process may stay after its result: the outcome rule's 5 s.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The watching threads.
+pub(crate) struct Attendants {
+    output: Output,
+    sweeper: Option<(Sender<()>, JoinHandle<()>)>,
+    listener: Option<(NewsQuit, JoinHandle<()>)>,
+}
+
+/// Where output is watched for. Cheap to clone; does nothing when nobody serves.
+#[derive(Clone, Default)]
+pub(crate) struct Output(Option<Arc<Mutex<notify::RecommendedWatcher>>>);
+
+impl Output {
+    pub(crate) fn watch(&self, dir: &RunDir) {
+        if let Some(watcher) = &self.0 {
+            // The file must exist to be watched; the supervisor appends to it.
+            let _ = create_empty(&dir.out_log());
+            // Should the watch fail, the sweep reads the output once a second.
+            let _ = locked(watcher).watch(&dir.out_log(), notify::RecursiveMode::NonRecursive);
+        }
+    }
+
+    pub(crate) fn unwatch(&self, dir: &RunDir) {
+        if let Some(watcher) = &self.0 {
+            let _ = locked(watcher).unwatch(&dir.out_log());
+        }
+    }
+}
+
+fn create_empty(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = std::fs::OpenOptions::new();
+    options
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(nofollow);
+    options.open(path).map(drop)
+}
+
+impl Attendants {
+    pub(crate) fn new(machine: &Arc<Machine>, jobs: &Jobs, serving: bool) -> Self {
+        if !serving {
+            return Self {
+                output: Output::default(),
+                sweeper: None,
+                listener: None,
+            };
+        }
+        if let Err(error) = supervise::become_subreaper() {
+            let message =
+                format!("not a subreaper ({error}): a lost supervisor loses its exit status");
+            (machine.shared.log)(&LogLine::note("warn", "trouble", message));
+        }
+        let output = watch_output(machine);
+        let (stop, stopped) = channel();
+        let sweeper = {
+            let (machine, jobs) = (Arc::clone(machine), jobs.clone());
+            std::thread::spawn(move || sweep_until(&stopped, &machine, &jobs))
+        };
+        let listener = start_listening(machine, jobs).unwrap_or_else(|error| {
+            let message = format!("no news socket ({error}): ends are found by the sweep");
+            (machine.shared.log)(&LogLine::note("warn", "trouble", message));
+            None
+        });
+        Self {
+            output,
+            sweeper: Some((stop, sweeper)),
+            listener,
+        }
+    }
+
+    pub(crate) fn output(&self) -> Output {
+        self.output.clone()
+    }
+
+    pub(crate) fn close(&mut self) {
+        if let Some((stop, sweeper)) = self.sweeper.take() {
+            drop(stop);
+            let _ = sweeper.join();
+        }
+        if let Some((quit, thread)) = self.listener.take() {
+            quit.quit();
+            let _ = thread.join();
+        }
+        self.output = Output::default();
+    }
+}
+
+/// Reads output as it is written, on one thread for all runs.
+fn watch_output(machine: &Arc<Machine>) -> Output {
+    let (changed, changes) = channel();
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = event {
+            for path in event.paths {
+                let _ = changed.send(path);
+            }
+        }
+    });
+    match watcher {
+        Ok(watcher) => {
+            let machine = Arc::clone(machine);
+            // Ends when the watcher, and with it the sender, is dropped.
+            std::thread::spawn(move || read_changes(&changes, &machine));
+            Output(Some(Arc::new(Mutex::new(watcher))))
+        }
+        Err(error) => {
+            let message = format!("output cannot be watched ({error}): it is read once a second");
+            (machine.shared.log)(&LogLine::note("warn", "trouble", message));
+            Output::default()
+        }
+    }
+}
+
+fn read_changes(changes: &Receiver<PathBuf>, machine: &Machine) {
+    while let Ok(path) = changes.recv() {
+        // Many writes, one look.
+        let paths: BTreeSet<PathBuf> = std::iter::once(path).chain(changes.try_iter()).collect();
+        for run in paths.iter().filter_map(|path| run_of(path)) {
+            if let Some(live) = machine.live(&run) {
+                machine.read_output(&live);
+            }
+        }
+    }
+}
+
+fn run_of(log: &Path) -> Option<RunId> {
+    log.parent()?.file_name()?.to_str()?.parse().ok()
+}
+
+fn start_listening(
+    machine: &Arc<Machine>,
+    jobs: &Jobs,
+) -> io::Result<Option<(NewsQuit, JoinHandle<()>)>> {
+    let listener = NewsListener::bind(&machine.shared.project.news_socket())?;
+    let quit = listener.quit_handle()?;
+    let (machine, jobs) = (Arc::clone(machine), jobs.clone());
+    let thread = std::thread::spawn(move || listen(&listener, &machine, &jobs));
+    Ok(Some((quit, thread)))
+}
+
+fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
+    while let Ok(Some(news)) = listener.recv() {
+        let Some(live) = machine.live(&news.run) else {
+            continue;
+        };
+        match news.what {
+            What::Started => machine.spawned(&live, convert::now()),
+            What::Ended => {
+                let machine = Arc::clone(machine);
+                jobs.queue(move || machine.inspect(&live));
+            }
+        }
+    }
+}
+
+fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs) {
+    while stopped.recv_timeout(SWEEP) == Err(RecvTimeoutError::Timeout) {
+        // A process table that cannot be read now is read again in a second.
+        let _ = supervise::reap_orphans();
+        if !machine.shared.config_is_current() {
+            let _ = machine.shared.wakes.send(Wake::Reload(None));
+        }
+        for live in machine.all_live() {
+            if live.harvesting.load(Ordering::Acquire) {
+                continue;
+            }
+            let machine = Arc::clone(machine);
+            jobs.queue(move || {
+                machine.read_output(&live);
+                machine.tell_if_lingering(&live);
+                machine.inspect(&live);
+            });
+        }
+    }
+}
+
+impl Machine {
+    /// Looks at how a run stands and takes in what it finds.
+    fn inspect(&self, live: &Arc<LiveRun>) {
+        match supervise::inspect(&live.dir, &live.run.id, live.run.attempt) {
+            Ok(standing) => self.look(live, standing),
+            Err(error) => self.warn(
+                &live.run.id,
+                format!("its directory cannot be read: {error}"),
+            ),
+        }
+    }
+
+    /// Turns new output into events and notes when the result has been seen.
+    fn read_output(&self, live: &LiveRun) {
+        if let Err(error) = self.try_read_output(live) {
+            self.warn(&live.run.id, format!("its output cannot be read: {error}"));
+        }
+    }
+
+    fn try_read_output(&self, live: &LiveRun) -> io::Result<()> {
+        let mut held = locked(&live.transcript);
+        // Asked under the lock: whoever harvests has said so before waiting for it.
+        if live.harvesting.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut transcript = match held.take() {
+            Some(transcript) => transcript,
+            None => Transcript::open(live.dir.clone(), live.adapter)?,
+        };
+        let advance = transcript.advance(convert::now())?;
+        *held = Some(transcript);
+        drop(held);
+        if advance.terminal_seen {
+            locked(&live.result_seen).get_or_insert_with(Instant::now);
+        }
+        self.shared.publish_output();
+        Ok(())
+    }
+
+    fn tell_if_lingering(&self, live: &LiveRun) {
+        let seen = *locked(&live.result_seen);
+        let lingers = seen.is_some_and(|since| since.elapsed() >= LINGER);
+        if lingers && !live.lingering_told.swap(true, Ordering::AcqRel) {
+            self.tell(Input::Lingers {
+                run: live.run.id.clone(),
+            });
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What is done when a run is over: read the rest of what it wrote, save its work, report.
+
+use std::io;
+use std::sync::Arc;
+
+use orch_core::Timestamp;
+use orch_core::engine::{End, Report};
+use orch_core::run::Failure;
+use orch_host::supervise::{ExitRecord, Standing};
+use orch_host::transcript::{Finished, Transcript};
+
+use super::{LiveRun, Machine};
+use crate::convert;
+use crate::engine_loop::chain;
+use crate::shared::locked;
+
+impl Machine {
+    /// Reports an end. The caller has claimed the harvest; it is released if this fails, so that
+    /// the sweep comes back to it.
+    pub(super) fn harvest(&self, live: &Arc<LiveRun>, standing: Standing) {
+        let report = match standing {
+            Standing::Ended(record) => self.seen(live, &record),
+            Standing::NotStarted(failure) => {
+                Ok(Report::bare(End::NotStarted(failure), convert::now()))
+            }
+            Standing::Lost(failure) => self.lost(live, failure),
+            Standing::Fresh
+            | Standing::Launching
+            | Standing::Running { .. }
+            | Standing::Unsupervised { .. } => return live.release_harvest(),
+        };
+        match report {
+            Ok(report) => self.tell_ended(&live.run.id, report),
+            Err(error) => {
+                self.warn(
+                    &live.run.id,
+                    format!("its output cannot be read yet: {error}"),
+                );
+                live.release_harvest();
+            }
+        }
+    }
+
+    fn seen(&self, live: &LiveRun, record: &ExitRecord) -> io::Result<Report> {
+        let finished = finish(live, record.out_bytes, record.finished_at)?;
+        let summary = finished.summary;
+        let end = End::Seen {
+            exit: record.exit,
+            enforced: record.enforced,
+            verdict: summary.verdict,
+            logs: record.logs(),
+        };
+        let mut report = Report {
+            result: summary.result,
+            usage: summary.usage,
+            session_id: summary.session_id,
+            events: finished.events,
+            warnings: summary.warnings,
+            started_at: Some(record.started_at),
+            ..Report::bare(end, record.finished_at)
+        };
+        report.warnings.extend(record.warnings.iter().cloned());
+        report.warnings.extend(leaked(record));
+        self.save(live, &mut report);
+        Ok(report)
+    }
+
+    fn lost(&self, live: &LiveRun, failure: Failure) -> io::Result<Report> {
+        let length = std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
+        let finished = finish(live, length, convert::now())?;
+        let mut report = Report {
+            result: finished.summary.result,
+            usage: finished.summary.usage,
+            session_id: finished.summary.session_id,
+            events: finished.events,
+            warnings: finished.summary.warnings,
+            ..Report::bare(End::Lost(failure), convert::now())
+        };
+        self.save(live, &mut report);
+        Ok(report)
+    }
+
+    /// Commits what the agent left. Trouble here never changes the outcome.
+    fn save(&self, live: &LiveRun, report: &mut Report) {
+        let Some(branch) = &live.run.branch else {
+            return;
+        };
+        let message = format!(
+            "{}\n\nLeft uncommitted by {} in {}.",
+            live.task.title, live.run.agent, live.run.id
+        );
+        let saved = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.save(&live.task.id, branch, &message));
+        match saved {
+            Ok(saved) => {
+                report.commit = saved.commit;
+                report.warnings.extend(saved.warnings);
+            }
+            Err(error) => report
+                .warnings
+                .push(format!("its work was not committed: {}", chain(&error))),
+        }
+    }
+}
+
+/// What the agent left behind, for a person.
+fn leaked(record: &ExitRecord) -> Option<String> {
+    if record.leaked_count == 0 {
+        return None;
+    }
+    let names: Vec<String> = record
+        .leaked
+        .iter()
+        .map(|it| format!("{} (pid {})", it.name, it.pid))
+        .collect();
+    let still = record.leaked.iter().any(|it| it.alive);
+    let end = if still {
+        "and could not all be ended"
+    } else {
+        "and were ended"
+    };
+    Some(format!(
+        "{} processes were left behind {end}: {}",
+        record.leaked_count,
+        names.join(", ")
+    ))
+}
+
+/// Reads the output to its end. Opening the transcript again gives the same events.
+fn finish(live: &LiveRun, bytes: u64, at: Timestamp) -> io::Result<Finished> {
+    // Held to the end: nobody else may append to the events meanwhile.
+    let mut held = locked(&live.transcript);
+    let transcript = match held.take() {
+        Some(transcript) => transcript,
+        None => Transcript::open(live.dir.clone(), live.adapter)?,
+    };
+    transcript.finish(bytes, at)
+}

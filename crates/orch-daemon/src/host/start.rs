@@ -1,0 +1,296 @@
+//! Starting the agent of a recorded run, and finding a run again that an earlier daemon started.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use orch_core::Timestamp;
+use orch_core::engine::Input;
+use orch_core::run::{Failure, FailureCode, Run, RunState};
+use orch_core::task::{Task, WorkspaceMode};
+use orch_host::adapter::{self, Adapter, Invocation};
+use orch_host::environment;
+use orch_host::prompt::{self, PromptInput};
+use orch_host::run_dir::RunDir;
+use orch_host::supervise::{self, Limits, Spec, Standing};
+
+use super::attend::Output;
+use super::{LiveRun, Machine, failure};
+use crate::config::{AgentEntry, Loaded};
+use crate::convert;
+use crate::engine_loop::chain;
+use crate::shared::locked;
+
+impl Machine {
+    /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
+    pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
+        let id = run.id.clone();
+        if let Err(failure) = self.try_start(run, task, output) {
+            self.tell_failed(&id, failure);
+        }
+    }
+
+    fn try_start(&self, run: Run, task: Task, output: &Output) -> Result<(), Failure> {
+        let config = self.shared.config();
+        let entry = config.agent(&run.agent).ok_or_else(|| {
+            let message = format!("agent '{}' is no longer configured", run.agent);
+            failure(FailureCode::SpawnFailed, message, "looked up in orch.toml")
+        })?;
+        let adapter = find_adapter(&run)?;
+        let dir = RunDir::new(&self.shared.project.runs(), &run.id);
+        let spawn_failed = |what: &str, error: &dyn std::fmt::Display| {
+            failure(
+                FailureCode::SpawnFailed,
+                format!("{what}: {error}"),
+                dir.path().display().to_string(),
+            )
+        };
+        dir.create()
+            .map_err(|error| spawn_failed("making the run directory", &error))?;
+        let workspace = self.workspace(&task, &run)?;
+        let invocation = (adapter.invocation)(&entry.settings())
+            .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
+        self.write_prompt(
+            &dir,
+            &task,
+            &run,
+            &workspace,
+            invocation.preamble.as_deref(),
+        )
+        .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        let environment = self.environment(entry, adapter, &invocation, &task, &run, &dir)?;
+        let spec = self.spec(
+            &run,
+            &task,
+            &config,
+            invocation,
+            environment,
+            &workspace,
+            &dir,
+        );
+        let live = self.attend(run, task, dir, adapter, output);
+        supervise::launch(&shim_program(), &live.dir, &spec).map_err(|error| {
+            failure(
+                FailureCode::NoResources,
+                chain(&error),
+                "starting the supervisor",
+            )
+        })
+    }
+
+    /// Puts a run under watch, before anything of it can happen.
+    fn attend(
+        &self,
+        run: Run,
+        task: Task,
+        dir: RunDir,
+        adapter: &'static Adapter,
+        output: &Output,
+    ) -> Arc<LiveRun> {
+        let id = run.id.clone();
+        let live = Arc::new(LiveRun::new(run, task, dir, adapter));
+        locked(&self.runs).insert(id, Arc::clone(&live));
+        output.watch(&live.dir);
+        live
+    }
+
+    fn workspace(&self, task: &Task, run: &Run) -> Result<PathBuf, Failure> {
+        match (task.workspace, &run.branch) {
+            (WorkspaceMode::Worktree, Some(branch)) => self
+                .workspaces()
+                .and_then(|workspaces| workspaces.prepare(&task.id, branch))
+                .map_err(|error| {
+                    failure(
+                        FailureCode::WorkspaceFailed,
+                        chain(&error),
+                        format!("branch {branch}"),
+                    )
+                }),
+            _ => Ok(self.shared.project.root.clone()),
+        }
+    }
+
+    fn write_prompt(
+        &self,
+        dir: &RunDir,
+        task: &Task,
+        run: &Run,
+        workspace: &Path,
+        preamble: Option<&str>,
+    ) -> std::io::Result<()> {
+        let previous = self.previous_failure(run);
+        let text = prompt::render(&PromptInput {
+            preamble,
+            previous_failure: previous.as_ref(),
+            ..PromptInput::new(task, workspace, run.branch.as_deref())
+        });
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(dir.prompt())?;
+        file.write_all(text.as_bytes())
+    }
+
+    /// Why the run before this one was not a success.
+    fn previous_failure(&self, run: &Run) -> Option<Failure> {
+        let filter = orch_store::RunFilter {
+            task: Some(run.task.clone()),
+            limit: 2,
+            ..Default::default()
+        };
+        let runs = self.shared.read(|reader| reader.runs(&filter)).ok()?;
+        let previous = runs.into_iter().find(|other| other.id != run.id)?;
+        previous
+            .ending()
+            .and_then(|ending| ending.outcome.failure().cloned())
+    }
+
+    fn environment(
+        &self,
+        entry: &AgentEntry,
+        adapter: &Adapter,
+        invocation: &Invocation,
+        task: &Task,
+        run: &Run,
+        dir: &RunDir,
+    ) -> Result<Vec<(String, String)>, Failure> {
+        let mut environment =
+            environment::allow_list(adapter, invocation, &entry.env, std::env::vars_os()).map_err(
+                |error| {
+                    failure(
+                        FailureCode::SpawnFailed,
+                        error.to_string(),
+                        "environment of the agent",
+                    )
+                },
+            )?;
+        let own = [
+            ("ORCH_TASK_ID", task.id.to_string()),
+            ("ORCH_RUN_ID", run.id.to_string()),
+            ("ORCH_AGENT", run.agent.to_string()),
+            ("ORCH_ATTEMPT", run.attempt.to_string()),
+            ("ORCH_PROMPT_FILE", dir.prompt().display().to_string()),
+        ];
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Ok(environment)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it gathers what a run consists of, once"
+    )]
+    fn spec(
+        &self,
+        run: &Run,
+        task: &Task,
+        config: &Loaded,
+        invocation: Invocation,
+        environment: Vec<(String, String)>,
+        workspace: &Path,
+        dir: &RunDir,
+    ) -> Spec {
+        Spec {
+            run: run.id.clone(),
+            task: task.id.clone(),
+            attempt: run.attempt,
+            argv: invocation.argv.into_iter().map(Into::into).collect(),
+            env: environment
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            cwd: workspace.to_owned(),
+            stdin: invocation.prompt_on_stdin.then(|| dir.prompt()),
+            limits: Limits {
+                timeout_ms: task.timeout_ms,
+                stall_ms: task.stall_ms,
+                output_bytes: Some(config.limits.output_bytes),
+                stop_grace_ms: config.limits.stop_grace_ms,
+                leak_grace_ms: config.limits.leak_grace_ms,
+            },
+            news: self.shared.project.news_socket(),
+        }
+    }
+
+    /// Finds out how a run stands that an earlier daemon had in hand.
+    pub(super) fn adopt(&self, run: Run, task: Task, output: &Output) {
+        let dir = RunDir::new(&self.shared.project.runs(), &run.id);
+        let adapter = match find_adapter(&run) {
+            Ok(adapter) => adapter,
+            Err(failure) => return self.tell_failed(&run.id, failure),
+        };
+        match inspect_recorded(&dir, &run) {
+            // The one who starts it again is the daemon that serves; a passing command leaves it.
+            Ok(Standing::Fresh) if self.shared.follows => self.start(run, task, output),
+            Ok(Standing::Fresh) => {}
+            Ok(standing) => {
+                let live = self.attend(run, task, dir, adapter, output);
+                self.look(&live, standing);
+            }
+            Err(error) => {
+                self.warn(&run.id, format!("its directory cannot be read: {error}"));
+                self.attend(run, task, dir, adapter, output);
+            }
+        }
+    }
+
+    /// Takes in how a run stands.
+    pub(super) fn look(&self, live: &Arc<LiveRun>, standing: Standing) {
+        match standing {
+            Standing::Fresh | Standing::Launching => {}
+            Standing::Running { started_at } => self.spawned(live, started_at),
+            Standing::Unsupervised { started_at, .. } => {
+                self.spawned(live, started_at.unwrap_or_else(convert::now));
+            }
+            standing @ (Standing::Ended(_) | Standing::NotStarted(_) | Standing::Lost(_)) => {
+                if live.claim_harvest() {
+                    self.harvest(live, standing);
+                }
+            }
+        }
+    }
+
+    /// Notes that the agent's process exists.
+    pub(super) fn spawned(&self, live: &LiveRun, at: Timestamp) {
+        if !live.spawned_told.swap(true, Ordering::AcqRel) {
+            self.tell(Input::Spawned {
+                run: live.run.id.clone(),
+                at,
+            });
+        }
+    }
+}
+
+/// How a recorded run stands. The directory of a run that was only just recorded may not have
+/// been made yet; for any other it is missed.
+fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
+    if run.state == RunState::Starting && !dir.path().try_exists()? {
+        return Ok(Standing::Fresh);
+    }
+    supervise::inspect(dir, &run.id, run.attempt)
+}
+
+fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
+    adapter::find(&run.adapter).ok_or_else(|| {
+        let message = format!("there is no adapter '{}' in this version", run.adapter);
+        failure(
+            FailureCode::SpawnFailed,
+            message,
+            "looked up among the adapters",
+        )
+    })
+}
+
+/// This very binary: the supervisor is its hidden subcommand. An upgrade replaces the file by
+/// another; the kernel keeps the one that runs reachable under this name.
+fn shim_program() -> PathBuf {
+    let kept = Path::new("/proc/self/exe");
+    if kept.exists() {
+        return kept.to_owned();
+    }
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("orch"))
+}

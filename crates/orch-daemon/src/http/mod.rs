@@ -1,0 +1,107 @@
+//! The API on a unix socket, and the same API without a socket for commands that run alone.
+//!
+//! Handlers read what is committed, or hand a request to the loop and wait for its answer. They
+//! decide nothing.
+
+mod body;
+mod events;
+mod failure;
+mod project;
+mod runs;
+mod server;
+mod tasks;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use orch_api::{API_VERSION, VERSION_HEADER};
+use orch_core::request::{Answer, Request as Ask};
+
+use crate::engine_loop::Wake;
+use crate::shared::Shared;
+use failure::Failed;
+pub(crate) use server::Server;
+
+/// Largest body of a request: a description of 1 MiB, escaped, and the rest of a task.
+const BODY_BYTES: usize = 4 << 20;
+
+/// Every route. Anything else is answered in the same shape.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/daemon", get(project::daemon))
+        .route("/v1/status", get(project::status))
+        .route("/v1/reload", post(project::reload))
+        .route("/v1/resolve/{prefix}", get(project::resolve))
+        .route("/v1/events", get(events::events))
+        .route("/v1/tasks", get(tasks::list).post(tasks::add))
+        .route(
+            "/v1/tasks/{id}",
+            get(tasks::show).patch(tasks::edit).delete(tasks::delete),
+        )
+        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/tasks/{id}/approve", post(tasks::approve))
+        .route("/v1/tasks/{id}/reject", post(tasks::reject))
+        .route("/v1/tasks/{id}/why", get(tasks::why))
+        .route("/v1/runs", get(runs::list))
+        .route("/v1/runs/{id}", get(runs::show))
+        .route("/v1/runs/{id}/events", get(runs::events))
+        .route("/v1/runs/{id}/log", get(runs::log))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(versions))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(shared)
+}
+
+async fn no_such_route(request: Request) -> Failed {
+    let path = orch_core::text::excerpt(request.uri().path(), 80);
+    Failed::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("there is nothing at {path}"),
+    )
+}
+
+async fn no_such_method(request: Request) -> Failed {
+    let message = format!("{} cannot be done here", request.method());
+    Failed::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
+}
+
+/// Both sides say which version of the interface they speak; they must agree.
+async fn versions(request: Request, next: Next) -> Response {
+    let theirs = request
+        .headers()
+        .get(VERSION_HEADER)
+        .and_then(|value| value.to_str().ok());
+    let mut response = match theirs {
+        Some(theirs) if theirs != API_VERSION.to_string() => {
+            let message = format!("this daemon speaks version {API_VERSION}, the client {theirs}");
+            Failed::new(StatusCode::BAD_REQUEST, "version_mismatch", message).into_response()
+        }
+        _ => next.run(request).await,
+    };
+    response
+        .headers_mut()
+        .insert(VERSION_HEADER, HeaderValue::from(API_VERSION));
+    response
+}
+
+/// Hands a request to the loop and waits until it is recorded.
+async fn ask(shared: &Shared, request: Ask) -> Result<Answer, Failed> {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    shared
+        .wakes
+        .send(Wake::Ask { request, reply })
+        .map_err(|_| Failed::ending())?;
+    Ok(answer.await.map_err(|_| Failed::ending())??)
+}

@@ -1,0 +1,130 @@
+//! The project as a whole: status, ids, configuration.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use orch_api::types as api;
+use orch_core::task::TaskStatus;
+use orch_core::wait::Service;
+use orch_store::Reader;
+use serde_json::{Value, json};
+
+use super::failure::Failed;
+use super::tasks::view;
+use crate::convert;
+use crate::engine_loop::Wake;
+use crate::shared::Shared;
+
+/// Most tasks named as needing a person.
+const NEEDS_YOU: usize = 20;
+/// Most candidates named when a prefix is ambiguous.
+const CANDIDATES: usize = 10;
+
+pub(super) async fn daemon() -> Json<Value> {
+    Json(json!({
+        "pid": std::process::id(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "api_version": orch_api::API_VERSION,
+    }))
+}
+
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<api::Status>, Failed> {
+    Ok(Json(shared.read(|reader| summary(&shared, reader))?))
+}
+
+pub(super) async fn reload(State(shared): State<Arc<Shared>>) -> Result<Json<api::Status>, Failed> {
+    let (reply, done) = tokio::sync::oneshot::channel();
+    shared
+        .wakes
+        .send(Wake::Reload(Some(reply)))
+        .map_err(|_| Failed::ending())?;
+    done.await.map_err(|_| Failed::ending())?;
+    status(State(shared)).await
+}
+
+fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Failed> {
+    let config = shared.config();
+    let live = reader.live_runs()?;
+    let counts = reader.counts()?;
+    let count = |status: TaskStatus| counts.get(&status).copied().unwrap_or(0);
+    let needs_you = reader.needing_person(NEEDS_YOU)?;
+    let needs_you = needs_you
+        .iter()
+        .map(|task| view(shared, reader, task))
+        .collect::<Result<_, _>>()?;
+    let agents = config.agents.iter().map(|entry| api::Agent {
+        name: entry.name.to_string(),
+        adapter: entry.adapter.clone(),
+        model: entry.model.clone(),
+        role: entry.role.clone(),
+        command: entry.command.clone(),
+        labels: entry.labels.iter().cloned().collect(),
+        max_parallel: entry.max_parallel,
+        enabled: entry.enabled,
+        runs: live
+            .iter()
+            .filter(|run| run.agent == entry.name)
+            .map(|run| run.id.to_string())
+            .collect(),
+    });
+    Ok(api::Status {
+        project: config.name.clone(),
+        target: config.target.clone(),
+        service: service_word(shared.service()).to_owned(),
+        pid: shared.follows.then(std::process::id),
+        max_agents: config.core.max_agents,
+        tasks: api::Counts {
+            todo: count(TaskStatus::Todo),
+            in_progress: count(TaskStatus::InProgress),
+            retrying: count(TaskStatus::Retrying),
+            review: count(TaskStatus::Review),
+            done: count(TaskStatus::Done),
+            failed: count(TaskStatus::Failed),
+            cancelled: count(TaskStatus::Cancelled),
+        },
+        agents: agents.collect(),
+        runs: live.iter().map(convert::run).collect(),
+        needs_you,
+        last_event: reader.last_event()?,
+        config_error: shared.config_error(),
+    })
+}
+
+const fn service_word(service: Service) -> &'static str {
+    match service {
+        Service::Serving => "serving",
+        Service::Draining => "draining",
+        Service::Stopped => "stopped",
+    }
+}
+
+/// What a prefix stands for: a task or a run.
+pub(super) async fn resolve(
+    State(shared): State<Arc<Shared>>,
+    Path(prefix): Path<String>,
+) -> Result<Json<Value>, Failed> {
+    let (tasks, runs) = shared.read(|reader| {
+        let tasks = reader.task_ids_with_prefix(&prefix, CANDIDATES)?;
+        Ok::<_, Failed>((tasks, reader.run_ids_with_prefix(&prefix, CANDIDATES)?))
+    })?;
+    let mut found: Vec<(&str, String)> = Vec::new();
+    found.extend(tasks.iter().map(|id| ("task", id.to_string())));
+    found.extend(runs.iter().map(|id| ("run", id.to_string())));
+    match found.as_slice() {
+        [(kind, id)] => Ok(Json(json!({ "kind": kind, "id": id }))),
+        [] => Err(Failed::not_found("task", &prefix)),
+        several => Err(ambiguous(
+            &prefix,
+            several.iter().map(|(_, id)| id.as_str()),
+        )),
+    }
+}
+
+pub(super) fn ambiguous<'a>(prefix: &str, candidates: impl Iterator<Item = &'a str>) -> Failed {
+    let candidates: Vec<&str> = candidates.collect();
+    let message = format!("'{prefix}' could be {} things", candidates.len());
+    Failed::new(StatusCode::CONFLICT, "ambiguous", message)
+        .hint(format!("one of: {}", candidates.join(", ")))
+}

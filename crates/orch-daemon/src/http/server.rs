@@ -1,0 +1,135 @@
+//! The socket: only this user's processes, only while the daemon lives.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use axum::serve::Listener;
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+
+use crate::error::StartError;
+use crate::shared::Shared;
+
+/// The thread that answers on the socket.
+pub(crate) struct Server {
+    path: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Opens the socket. The caller holds the state lock, so an old socket is a stale one.
+    pub(crate) fn bind(shared: &Arc<Shared>) -> Result<Self, StartError> {
+        let path = shared.project.socket();
+        let wrong = |doing| {
+            let path = path.clone();
+            move |source| StartError::Io {
+                doing,
+                path,
+                source,
+            }
+        };
+        clear_stale(&path).map_err(wrong("replacing"))?;
+        let listener = StdListener::bind(&path).map_err(wrong("opening"))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .map_err(wrong("closing to others"))?;
+        listener.set_nonblocking(true).map_err(wrong("opening"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(wrong("serving on"))?;
+        let (stop, stopped) = oneshot::channel();
+        let router = super::router(Arc::clone(shared));
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async move {
+                let Ok(listener) = UnixListener::from_std(listener) else {
+                    return;
+                };
+                let serving = axum::serve(OwnUser(listener), router);
+                // Streams that follow would keep a graceful end waiting for ever.
+                tokio::select! {
+                    _ = serving => {}
+                    _ = stopped => {}
+                }
+            });
+            // Answers that are being written get a moment; what they say is already recorded.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+        });
+        Ok(Self {
+            path,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    pub(crate) fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = fs::remove_file(&self.path);
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Removes a socket of ours that nobody serves any more; anything else is left alone.
+fn clear_stale(path: &Path) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !metadata.file_type().is_socket() || !ours {
+        let message = "something that is not a socket of ours is in its place";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    fs::remove_file(path)
+}
+
+/// Lets in connections of this user and of root, nobody else.
+struct OwnUser(UnixListener);
+
+impl Listener for OwnUser {
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (UnixStream, SocketAddr) {
+        loop {
+            match self.0.accept().await {
+                Ok((stream, address)) if is_ours(&stream) => return (stream, address),
+                Ok(_) => {}
+                // Out of descriptors: others will be closed. Not a busy loop.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}

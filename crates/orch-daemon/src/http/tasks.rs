@@ -1,0 +1,378 @@
+//! Tasks: what the wire says becomes a request to the engine, and its answer becomes JSON.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use orch_api::types as api;
+use orch_core::TaskId;
+use orch_core::request::{Answer, NewTask, Request, TaskEdit};
+use orch_core::task::{Dependency, DependencyKind, Priority, Task};
+use orch_core::wait;
+use orch_store::{Reader, TaskFilter};
+use serde::Deserialize;
+
+use super::failure::Failed;
+use super::project::ambiguous;
+use super::{ask, body};
+use crate::convert;
+use crate::shared::Shared;
+
+/// Rows in a listing that does not say.
+pub(super) const PAGE: usize = 100;
+/// Most rows in a listing.
+pub(super) const PAGE_MOST: usize = 10_000;
+
+type Id = Result<Path<String>, PathRejection>;
+
+/// A task with what it waits for.
+pub(super) fn view(
+    shared: &Shared,
+    reader: &mut dyn Reader,
+    task: &Task,
+) -> Result<api::Task, Failed> {
+    let dependencies = reader.dependencies(&task.id)?;
+    let live = reader.live_runs()?;
+    let config = shared.config();
+    let wait = wait::explain(reader.ledger(), task, &config.core, &live, shared.service())?;
+    Ok(convert::task(task, &dependencies, wait.as_ref()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    status: Option<String>,
+    label: Option<String>,
+    agent: Option<String>,
+    limit: Option<usize>,
+    before: Option<u64>,
+}
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Vec<api::Task>>, Failed> {
+    let filter = filter(checked_query(query)?)?;
+    let tasks = shared.read(|reader| {
+        let tasks = reader.tasks(&filter)?;
+        tasks
+            .iter()
+            .map(|task| view(&shared, reader, task))
+            .collect::<Result<_, _>>()
+    })?;
+    Ok(Json(tasks))
+}
+
+fn filter(query: ListQuery) -> Result<TaskFilter, Failed> {
+    let statuses = query.status.as_deref().unwrap_or_default();
+    let statuses = statuses
+        .split(',')
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            word.trim()
+                .parse()
+                .map_err(|error: orch_core::text::UnknownWord| word_error("status", &error))
+        });
+    let agent = query.agent.map(|name| name.parse()).transpose();
+    Ok(TaskFilter {
+        statuses: statuses.collect::<Result<_, _>>()?,
+        label: query.label,
+        agent: agent.map_err(|error: orch_core::id::BadAgentName| {
+            Failed::field("agent", "bad_agent_name", error.to_string())
+        })?,
+        limit: checked_limit(query.limit)?,
+        before_seq: query.before,
+    })
+}
+
+/// How many rows; refused rather than cut.
+pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, Failed> {
+    match limit.unwrap_or(PAGE) {
+        limit @ 1..=PAGE_MOST => Ok(limit),
+        limit => Err(
+            Failed::field("limit", "out_of_range", "the limit is out of range")
+                .limit(format!("1 to {PAGE_MOST}"), limit),
+        ),
+    }
+}
+
+pub(super) fn checked_query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failed> {
+    match query {
+        Ok(Query(query)) => Ok(query),
+        Err(error) => {
+            let message = error.body_text();
+            Err(Failed::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad_query",
+                message,
+            ))
+        }
+    }
+}
+
+pub(super) fn checked_id(id: Id) -> Result<String, Failed> {
+    id.map(|Path(id)| id).map_err(|_| {
+        Failed::new(
+            StatusCode::BAD_REQUEST,
+            "bad_id",
+            "the id in the path is not UTF-8",
+        )
+    })
+}
+
+fn word_error(field: &str, error: &orch_core::text::UnknownWord) -> Failed {
+    Failed::field(field, "unknown_word", error.to_string())
+        .limit(error.known.join(", "), &error.given)
+}
+
+/// The task a person means by an id or the beginning of one.
+pub(super) fn find(shared: &Shared, prefix: &str) -> Result<TaskId, Failed> {
+    if let Ok(id) = prefix.parse() {
+        return Ok(id);
+    }
+    let found = shared.read(|reader| reader.task_ids_with_prefix(prefix, 10))?;
+    match found.as_slice() {
+        [id] => Ok(id.clone()),
+        [] => Err(Failed::not_found("task", prefix)),
+        several => Err(ambiguous(prefix, several.iter().map(TaskId::as_str))),
+    }
+}
+
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+) -> Result<Json<api::Task>, Failed> {
+    let id = find(&shared, &checked_id(id)?)?;
+    let task = shared.read(|reader| match reader.task(&id)? {
+        Some(task) => view(&shared, reader, &task).map(Some),
+        None => Ok(None),
+    })?;
+    task.map(Json)
+        .ok_or_else(|| Failed::not_found("task", id.as_str()))
+}
+
+pub(super) async fn why(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+) -> Result<Json<api::Why>, Failed> {
+    let id = find(&shared, &checked_id(id)?)?;
+    let why = shared.read(|reader| match reader.task(&id)? {
+        Some(task) => explain(&shared, reader, &task).map(Some),
+        None => Ok(None),
+    })?;
+    why.map(Json)
+        .ok_or_else(|| Failed::not_found("task", id.as_str()))
+}
+
+fn explain(shared: &Shared, reader: &mut dyn Reader, task: &Task) -> Result<api::Why, Failed> {
+    let run = match &task.last_run {
+        Some(run) => reader.run(run)?,
+        None => None,
+    };
+    let mut dependencies = Vec::new();
+    for it in reader.dependencies(&task.id)? {
+        let other = reader.task(&it.dependency.on)?;
+        dependencies.push(api::WhyDependency {
+            id: it.dependency.on.to_string(),
+            title: other.map_or_else(String::new, |other| other.title),
+            status: it.status.to_string(),
+            kind: it.dependency.kind.to_string(),
+            met: it.dependency.kind.is_met_by(it.status),
+        });
+    }
+    Ok(api::Why {
+        task: view(shared, reader, task)?,
+        run: run.as_ref().map(convert::run),
+        dependencies,
+    })
+}
+
+pub(super) async fn add(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<(StatusCode, Json<api::Changed>), Failed> {
+    let new = new_task(&shared, body::read(&headers, &bytes)?)?;
+    let changed = change(&shared, Request::Add(Box::new(new))).await?;
+    Ok((StatusCode::CREATED, changed))
+}
+
+pub(super) async fn edit(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(&shared, &checked_id(id)?)?;
+    let edit = task_edit(&shared, body::read(&headers, &bytes)?)?;
+    change(
+        &shared,
+        Request::Edit {
+            task,
+            edit: Box::new(edit),
+        },
+    )
+    .await
+}
+
+pub(super) async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(&shared, &checked_id(id)?)?;
+    change(&shared, Request::Cancel { task }).await
+}
+
+pub(super) async fn retry(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(&shared, &checked_id(id)?)?;
+    change(&shared, Request::Retry { task }).await
+}
+
+pub(super) async fn approve(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(&shared, &checked_id(id)?)?;
+    change(&shared, Request::Approve { task }).await
+}
+
+pub(super) async fn reject(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(&shared, &checked_id(id)?)?;
+    let api::Rejection { reason } = body::read(&headers, &bytes)?;
+    change(&shared, Request::Reject { task, reason }).await
+}
+
+pub(super) async fn delete(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(&shared, &checked_id(id)?)?;
+    change(&shared, Request::Delete { task }).await
+}
+
+async fn change(shared: &Shared, request: Request) -> Result<Json<api::Changed>, Failed> {
+    let (change, task) = match ask(shared, request).await? {
+        Answer::Task(task) | Answer::Landing(task) => ("done", Some(task)),
+        Answer::Unchanged(task) => ("unchanged", Some(task)),
+        Answer::Stopping(task) => ("stopping", Some(task)),
+        Answer::Deleted(_) => ("deleted", None),
+    };
+    let task = match task {
+        Some(task) => Some(shared.read(|reader| view(shared, reader, &task))?),
+        None => None,
+    };
+    Ok(Json(api::Changed {
+        change: change.to_owned(),
+        task,
+    }))
+}
+
+fn new_task(shared: &Shared, new: api::NewTask) -> Result<NewTask, Failed> {
+    let mut dependencies = dependencies(shared, &new.depends_on, DependencyKind::Succeeded)?;
+    dependencies.extend(self::dependencies(
+        shared,
+        &new.after_any,
+        DependencyKind::Ended,
+    )?);
+    dependencies.sort();
+    dependencies.dedup();
+    Ok(NewTask {
+        title: new.title,
+        description: new.description,
+        priority: new.priority.map(priority).transpose()?,
+        agent: new.agent.map(|name| agent(&name)).transpose()?,
+        labels: new.labels.into_iter().collect(),
+        scope: new.scope,
+        attachments: new.attachments,
+        dependencies,
+        workspace: word("workspace", new.workspace.as_deref())?,
+        review: word("review", new.review.as_deref())?,
+        on_lost: word("on_lost", new.on_lost.as_deref())?,
+        max_attempts: new.max_attempts,
+        timeout_ms: new.timeout_ms,
+        stall_ms: new.stall_ms,
+    })
+}
+
+fn task_edit(shared: &Shared, edit: api::EditTask) -> Result<TaskEdit, Failed> {
+    let dependencies = match (&edit.depends_on, &edit.after_any) {
+        (None, None) => None,
+        (succeeded, ended) => {
+            let succeeded = succeeded.as_deref().unwrap_or_default();
+            let mut all = dependencies(shared, succeeded, DependencyKind::Succeeded)?;
+            let ended = ended.as_deref().unwrap_or_default();
+            all.extend(dependencies(shared, ended, DependencyKind::Ended)?);
+            all.sort();
+            all.dedup();
+            Some(all)
+        }
+    };
+    let agent = match edit.agent.as_deref() {
+        None => None,
+        Some("") => Some(None),
+        Some(name) => Some(Some(agent(name)?)),
+    };
+    Ok(TaskEdit {
+        title: edit.title,
+        description: edit.description,
+        priority: edit.priority.map(priority).transpose()?,
+        agent,
+        labels: edit.labels.map(|labels| labels.into_iter().collect()),
+        dependencies,
+        max_attempts: edit.max_attempts,
+        timeout_ms: edit.timeout_ms,
+    })
+}
+
+fn dependencies(
+    shared: &Shared,
+    prefixes: &[String],
+    kind: DependencyKind,
+) -> Result<Vec<Dependency>, Failed> {
+    prefixes
+        .iter()
+        .map(|prefix| {
+            Ok(Dependency {
+                on: find(shared, prefix)?,
+                kind,
+            })
+        })
+        .collect()
+}
+
+fn priority(number: u8) -> Result<Priority, Failed> {
+    Priority::new(number).ok_or_else(|| {
+        Failed::field(
+            "priority",
+            "out_of_range",
+            "the priority must be from 1 (urgent) to 4",
+        )
+        .limit("1 to 4", number)
+    })
+}
+
+fn agent(name: &str) -> Result<orch_core::AgentName, Failed> {
+    name.parse().map_err(|error: orch_core::id::BadAgentName| {
+        Failed::field("agent", "bad_agent_name", error.to_string())
+    })
+}
+
+fn word<T>(field: &str, word: Option<&str>) -> Result<Option<T>, Failed>
+where
+    T: std::str::FromStr<Err = orch_core::text::UnknownWord>,
+{
+    word.map(str::parse)
+        .transpose()
+        .map_err(|error| word_error(field, &error))
+}

@@ -1,0 +1,76 @@
+//! One writer per state directory: whoever holds the lock on `.orch/orch.lock` owns the database.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The lock, held until dropped. The kernel lets go of it when the process dies.
+#[derive(Debug)]
+pub(crate) struct StateLock {
+    _file: File,
+}
+
+/// Why the lock could not be had.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// Somebody else has it; what they wrote about themselves.
+    Held(String),
+    /// The lock file could not be used.
+    Io(io::Error),
+}
+
+impl StateLock {
+    /// Takes the lock or says who has it. `purpose` is told to others who ask.
+    pub(crate) fn take(path: &Path, purpose: &str) -> Result<Self, LockError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)
+            .map_err(LockError::Io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&mut file))),
+            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        }
+        let text = format!("{purpose}, pid {}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .map_err(LockError::Io)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    // The holder may be just writing its name; an empty answer is an answer.
+    let _ = file.take(200).read_to_string(&mut text);
+    match text.trim() {
+        "" => "another process".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("orch.lock");
+        let first = StateLock::take(&path, "orch serve").unwrap();
+        let pid = std::process::id();
+        match StateLock::take(&path, "orch task add") {
+            Err(LockError::Held(holder)) => assert_eq!(holder, format!("orch serve, pid {pid}")),
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        assert!(StateLock::take(&path, "orch task add").is_ok());
+    }
+}

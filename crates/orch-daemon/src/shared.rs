@@ -1,0 +1,174 @@
+//! What several threads of the daemon look at: configuration, service state, and what is new.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use orch_core::wait::Service;
+use orch_store::{Reader, StoreError};
+use tokio::sync::watch;
+
+use crate::config::{self, Loaded};
+use crate::engine_loop::Wake;
+use crate::log::{LogLine, LogSink};
+use crate::project::Project;
+
+/// A lock whose owner died is taken over: what it guards is replaced as a whole, never half.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What several threads look at.
+pub(crate) struct Shared {
+    pub project: Project,
+    pub log: LogSink,
+    /// Say what agents say, too.
+    pub verbose: bool,
+    /// Whether streams may wait for more: somebody serves.
+    pub follows: bool,
+    pub wakes: Sender<Wake>,
+    idle_readers: Mutex<Vec<Box<dyn Reader>>>,
+    config: RwLock<Arc<Loaded>>,
+    config_error: Mutex<Option<String>>,
+    max_agents: Option<u32>,
+    service: AtomicU8,
+    news: watch::Sender<u64>,
+    output: watch::Sender<u64>,
+}
+
+/// What a [`Shared`] is made of.
+pub(crate) struct Parts {
+    pub project: Project,
+    pub log: LogSink,
+    pub verbose: bool,
+    pub follows: bool,
+    pub wakes: Sender<Wake>,
+    pub config: Loaded,
+    pub max_agents: Option<u32>,
+    pub service: Service,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let config = with_cap(parts.config, parts.max_agents);
+        Self {
+            project: parts.project,
+            log: parts.log,
+            verbose: parts.verbose,
+            follows: parts.follows,
+            wakes: parts.wakes,
+            idle_readers: Mutex::default(),
+            config: RwLock::new(Arc::new(config)),
+            config_error: Mutex::default(),
+            max_agents: parts.max_agents,
+            service: AtomicU8::new(parts.service as u8),
+            news: watch::Sender::new(0),
+            output: watch::Sender::new(0),
+        }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Loaded> {
+        self.config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What is wrong with the configuration file, if the one in force is an older one.
+    pub(crate) fn config_error(&self) -> Option<String> {
+        locked(&self.config_error).clone()
+    }
+
+    /// Reads the file again if it has changed. A bad file changes nothing but is told.
+    pub(crate) fn reload(&self, log: &LogSink) {
+        if self.config_is_current() {
+            return;
+        }
+        match config::load(&self.project, &adapters()) {
+            Ok(loaded) => {
+                let loaded = Arc::new(with_cap(loaded, self.max_agents));
+                *self.config.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+                *locked(&self.config_error) = None;
+                log(&LogLine::note(
+                    "info",
+                    "config_loaded",
+                    "the configuration was read again",
+                ));
+            }
+            Err(error) => {
+                let text = crate::engine_loop::chain(&error);
+                let before = locked(&self.config_error).replace(text.clone());
+                if before.as_ref() != Some(&text) {
+                    log(&LogLine::note("error", "config_refused", text));
+                }
+            }
+        }
+    }
+
+    /// Whether the file is the one that was read. A file that cannot be looked at is not.
+    pub(crate) fn config_is_current(&self) -> bool {
+        config::stamp(&self.project).is_ok_and(|stamp| stamp == self.config().source_stamp)
+    }
+
+    pub(crate) fn service(&self) -> Service {
+        match self.service.load(Ordering::Relaxed) {
+            0 => Service::Serving,
+            1 => Service::Draining,
+            _ => Service::Stopped,
+        }
+    }
+
+    pub(crate) fn set_service(&self, service: Service) {
+        self.service.store(service as u8, Ordering::Relaxed);
+    }
+
+    /// Tells everyone who follows that the facts go up to `seq`.
+    pub(crate) fn publish(&self, seq: u64) {
+        self.news.send_replace(seq);
+    }
+
+    /// Wakes when there are new facts.
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Tells everyone who follows that some run has written something.
+    pub(crate) fn publish_output(&self) {
+        self.output.send_modify(|count| *count += 1);
+    }
+
+    /// Wakes when some run has written something.
+    pub(crate) fn output(&self) -> watch::Receiver<u64> {
+        self.output.subscribe()
+    }
+
+    /// Reads what is committed. Readers are kept for the next question.
+    pub(crate) fn read<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut dyn Reader) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let idle = locked(&self.idle_readers).pop();
+        let mut reader = match idle {
+            Some(reader) => reader,
+            None => orch_store::sqlite::open_reader(&self.project.database())?,
+        };
+        let result = work(reader.as_mut());
+        locked(&self.idle_readers).push(reader);
+        result
+    }
+}
+
+/// The kinds of agent this version knows.
+#[must_use]
+pub fn adapters() -> Vec<&'static str> {
+    orch_host::adapter::all()
+        .iter()
+        .map(|adapter| adapter.name)
+        .collect()
+}
+
+fn with_cap(mut loaded: Loaded, max_agents: Option<u32>) -> Loaded {
+    loaded.core.max_agents = max_agents.unwrap_or(loaded.core.max_agents);
+    loaded
+}

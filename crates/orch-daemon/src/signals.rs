@@ -1,0 +1,49 @@
+//! SIGTERM and SIGINT: the first drains, the second stops the agents, the third leaves at once.
+//! SIGHUP reads the configuration again.
+
+use std::io;
+use std::sync::mpsc::Sender;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::engine_loop::{Ending, Wake};
+
+/// Turns signals into wakes until dropped.
+pub(crate) struct SignalWatch(Handle);
+
+impl SignalWatch {
+    pub(crate) fn start(wakes: Sender<Wake>) -> io::Result<Self> {
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let handle = signals.handle();
+        std::thread::spawn(move || {
+            let mut asked = 0;
+            for signal in signals.forever() {
+                let wake = if signal == SIGHUP {
+                    Wake::Reload(None)
+                } else {
+                    asked += 1;
+                    Wake::End(firmness(asked))
+                };
+                if wakes.send(wake).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self(handle))
+    }
+}
+
+impl Drop for SignalWatch {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+const fn firmness(times_asked: u32) -> Ending {
+    match times_asked {
+        1 => Ending::Drain,
+        2 => Ending::StopAgents,
+        _ => Ending::Leave,
+    }
+}

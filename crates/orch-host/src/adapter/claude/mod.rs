@@ -1,0 +1,318 @@
+//! Claude Code in print mode: `claude -p --output-format stream-json --verbose`.
+//!
+//! This file makes the command line; [`reader`] reads the stream, [`words`] puts its events into
+//! words for people.
+
+mod reader;
+mod words;
+
+use super::{Adapter, AgentSettings, Invocation, Permission, SettingsError};
+
+pub(super) const ADAPTER: Adapter = Adapter {
+    name: "claude",
+    description: "Claude Code (`claude -p`), reads its JSON stream",
+    program: Some("claude"),
+    has_result_event: true,
+    inherits: &["ANTHROPIC_*", "CLAUDE_*", "API_TIMEOUT_MS"],
+    // A daemon started from within a Claude Code session must not make its agents part of it.
+    never_inherits: &[
+        "CLAUDE_CODE_ENTRYPOINT",
+        "CLAUDE_CODE_SESSION_ID",
+        "CLAUDE_CODE_SSE_PORT",
+    ],
+    invocation: |settings| invocation(settings, rustix::process::geteuid().is_root()),
+    reader: || Box::new(reader::ClaudeReader::default()),
+    describe: words::describe,
+};
+
+/// Longest system prompt that goes into the command line, bytes. Other users of the machine can
+/// read command lines, and a list of processes should stay readable.
+const SYSTEM_PROMPT_BYTES: usize = 16 * 1024;
+
+/// What `permission = "edits"` allows besides edits: without these two the agent could not commit.
+const COMMIT_TOOLS: &str = "Bash(git add:*),Bash(git commit:*)";
+
+/// Arguments that are orch's own, and what to do instead.
+const RESERVED: &[(&str, &str)] = &[
+    ("--output-format", "orch reads the stream-json format"),
+    ("--input-format", "orch gives the prompt as text"),
+    ("--permission-mode", "set `permission`"),
+    (
+        "--dangerously-skip-permissions",
+        "set `permission = \"full\"`",
+    ),
+    ("--session-id", "every run has a session of its own"),
+    ("--resume", "every run has a session of its own"),
+    ("-r", "every run has a session of its own"),
+    ("--continue", "every run has a session of its own"),
+    ("-c", "every run has a session of its own"),
+];
+
+fn invocation(settings: &AgentSettings, is_root: bool) -> Result<Invocation, SettingsError> {
+    let program = settings.command.as_deref().unwrap_or("claude");
+    settings.check_required("command", program)?;
+    let permission = settings.permission.unwrap_or(Permission::Edits);
+    let (in_argv, preamble) = place_system_prompt(settings.system_prompt.as_deref());
+    let mut argv: Vec<String> = [program, "-p", "--output-format", "stream-json", "--verbose"]
+        .map(str::to_owned)
+        .to_vec();
+    argv.extend(
+        permission_arguments(permission)
+            .iter()
+            .map(|&text| text.to_owned()),
+    );
+    push_model(&mut argv, settings)?;
+    if let Some(turns) = settings.max_turns {
+        argv.extend(["--max-turns".to_owned(), turns.to_string()]);
+    }
+    if let Some(text) = in_argv {
+        settings.check_argument("system_prompt", text)?;
+        argv.extend(["--append-system-prompt".to_owned(), text.to_owned()]);
+    }
+    for argument in &settings.args {
+        settings.check_argument("args", argument)?;
+        refuse_reserved(settings, argument)?;
+        argv.push(argument.clone());
+    }
+    settings.check_argv(&argv)?;
+    Ok(Invocation {
+        argv,
+        env: environment(permission, is_root),
+        prompt_on_stdin: true,
+        preamble,
+    })
+}
+
+/// Nobody can answer a question, so what is not allowed here is refused and shows up as a
+/// warning. `edits` is the strictest that lets it work: files may be changed and committed, and
+/// `args = ["--allowedTools", "Bash(cargo test:*)"]` allows more.
+const fn permission_arguments(permission: Permission) -> &'static [&'static str] {
+    match permission {
+        Permission::Ask => &["--permission-mode", "default"],
+        // The option takes any number of values, so another option has to follow it.
+        Permission::Edits => &[
+            "--allowedTools",
+            COMMIT_TOOLS,
+            "--permission-mode",
+            "acceptEdits",
+        ],
+        Permission::Full => &["--dangerously-skip-permissions"],
+    }
+}
+
+fn push_model(argv: &mut Vec<String>, settings: &AgentSettings) -> Result<(), SettingsError> {
+    let Some(model) = &settings.model else {
+        return Ok(());
+    };
+    settings.check_required("model", model)?;
+    if model.starts_with('-') {
+        return Err(SettingsError::LooksLikeOption {
+            agent: settings.name.clone(),
+            field: "model",
+            value: orch_core::text::excerpt(model, 40),
+        });
+    }
+    argv.extend(["--model".to_owned(), model.clone()]);
+    Ok(())
+}
+
+/// Where the system prompt goes: the command line, or the head of the prompt if it is too long
+/// for one or would be taken for an option.
+fn place_system_prompt(text: Option<&str>) -> (Option<&str>, Option<String>) {
+    match text {
+        Some(text) if text.trim().is_empty() => (None, None),
+        Some(text) if text.len() > SYSTEM_PROMPT_BYTES || text.starts_with('-') => {
+            (None, Some(text.to_owned()))
+        }
+        other => (other, None),
+    }
+}
+
+fn refuse_reserved(settings: &AgentSettings, argument: &str) -> Result<(), SettingsError> {
+    let option = argument.split_once('=').map_or(argument, |(name, _)| name);
+    match RESERVED.iter().find(|(name, _)| *name == option) {
+        None => Ok(()),
+        Some((name, instead)) => Err(SettingsError::ReservedArgument {
+            agent: settings.name.clone(),
+            argument: (*name).to_owned(),
+            instead,
+        }),
+    }
+}
+
+fn environment(permission: Permission, is_root: bool) -> Vec<(String, String)> {
+    let mut variables = vec![
+        // The program must not replace itself under running agents.
+        ("DISABLE_AUTOUPDATER", "1"),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        ("DISABLE_TELEMETRY", "1"),
+    ];
+    if permission == Permission::Full && is_root {
+        // It refuses to work without permissions as root unless told that this is a sandbox.
+        variables.push(("IS_SANDBOX", "1"));
+    }
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    variables.into_iter().map(owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> AgentSettings {
+        AgentSettings {
+            name: "ada".into(),
+            ..AgentSettings::default()
+        }
+    }
+
+    fn with(permission: Permission) -> AgentSettings {
+        AgentSettings {
+            permission: Some(permission),
+            ..settings()
+        }
+    }
+
+    #[test]
+    fn unattended_work_is_allowed_edits_and_commits_and_no_more() {
+        let made = invocation(&settings(), true).unwrap();
+        assert_eq!(
+            made.argv.join(" "),
+            "claude -p --output-format stream-json --verbose --allowedTools \
+             Bash(git add:*),Bash(git commit:*) --permission-mode acceptEdits"
+        );
+        assert!(!made.env.iter().any(|(name, _)| name == "IS_SANDBOX"));
+        assert!(made.prompt_on_stdin);
+    }
+
+    #[test]
+    fn full_permission_comes_only_by_name() {
+        let full = "--dangerously-skip-permissions".to_owned();
+        let made = invocation(&with(Permission::Full), true).unwrap();
+        assert!(made.argv.contains(&full));
+        assert!(made.env.contains(&("IS_SANDBOX".into(), "1".into())));
+        let made = invocation(&with(Permission::Full), false).unwrap();
+        assert!(!made.env.iter().any(|(name, _)| name == "IS_SANDBOX"));
+        for permission in [Permission::Ask, Permission::Edits] {
+            assert!(
+                !invocation(&with(permission), true)
+                    .unwrap()
+                    .argv
+                    .contains(&full)
+            );
+        }
+        let smuggled = AgentSettings {
+            args: vec![full],
+            ..settings()
+        };
+        let error = invocation(&smuggled, false).unwrap_err();
+        assert!(
+            error.to_string().contains("permission = \"full\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn settings_become_options() {
+        let all = AgentSettings {
+            command: Some("/opt/fake claude".into()),
+            model: Some("opus".into()),
+            system_prompt: Some("Be brief.".into()),
+            max_turns: Some(7),
+            args: vec!["--add-dir".into(), "/srv/docs".into()],
+            ..with(Permission::Ask)
+        };
+        assert_eq!(
+            invocation(&all, false).unwrap().argv,
+            [
+                "/opt/fake claude",
+                "-p",
+                "--output-format",
+                "stream-json",
+                "--verbose",
+                "--permission-mode",
+                "default",
+                "--model",
+                "opus",
+                "--max-turns",
+                "7",
+                "--append-system-prompt",
+                "Be brief.",
+                "--add-dir",
+                "/srv/docs",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_system_prompt_the_command_line_cannot_carry_goes_before_the_prompt() {
+        for text in ["-x".to_owned(), "a".repeat(SYSTEM_PROMPT_BYTES + 1)] {
+            let long = AgentSettings {
+                system_prompt: Some(text.clone()),
+                ..settings()
+            };
+            let made = invocation(&long, false).unwrap();
+            assert_eq!(made.preamble.as_deref(), Some(text.as_str()));
+            assert!(!made.argv.contains(&text));
+        }
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        let cases = [
+            (
+                AgentSettings {
+                    model: Some("--x".into()),
+                    ..settings()
+                },
+                "model",
+            ),
+            (
+                AgentSettings {
+                    model: Some(" ".into()),
+                    ..settings()
+                },
+                "model",
+            ),
+            (
+                AgentSettings {
+                    command: Some(String::new()),
+                    ..settings()
+                },
+                "command",
+            ),
+            (
+                AgentSettings {
+                    args: vec!["a\0b".into()],
+                    ..settings()
+                },
+                "NUL",
+            ),
+            (
+                AgentSettings {
+                    args: vec!["x".repeat(200_000)],
+                    ..settings()
+                },
+                "131071",
+            ),
+            (
+                AgentSettings {
+                    args: vec!["x".repeat(100_000); 6],
+                    ..settings()
+                },
+                "argv",
+            ),
+            (
+                AgentSettings {
+                    args: vec!["--output-format=text".into()],
+                    ..settings()
+                },
+                "stream-json",
+            ),
+        ];
+        for (settings, said) in cases {
+            let error = invocation(&settings, false).unwrap_err().to_string();
+            assert!(error.contains(said) && error.contains("'ada'"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! How to start one kind of agent and how to read what it says.
+//!
+//! One file per kind, one row in [`all`]. An adapter is a few pure functions: from settings to a
+//! command line, from a line of output to events, from all lines to a verdict. Adapters must not
+//! know that there are files, processes, a clock or a database.
+
+mod claude;
+mod json;
+mod shell;
+
+use std::collections::BTreeMap;
+
+use orch_core::outcome::Verdict;
+use orch_core::run::Usage;
+use serde_json::value::RawValue;
+
+/// Every kind of agent, in the order of the documentation.
+static ALL: &[Adapter] = &[claude::ADAPTER, shell::ADAPTER];
+
+/// Every kind of agent that can be configured.
+#[must_use]
+pub fn all() -> &'static [Adapter] {
+    ALL
+}
+
+/// The kind of agent called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Adapter> {
+    ALL.iter().find(|adapter| adapter.name == name)
+}
+
+/// One kind of agent.
+#[derive(Debug, Clone, Copy)]
+pub struct Adapter {
+    /// What `adapter = "…"` says in the configuration.
+    pub name: &'static str,
+    /// One sentence for a person who chooses.
+    pub description: &'static str,
+    /// The program that is started when no `command` is set; `None` where one must be set.
+    pub program: Option<&'static str>,
+    /// Whether it always ends its output with a result. If not, the exit status decides.
+    pub has_result_event: bool,
+    /// Variables it takes over from the daemon's environment besides the common ones: exact
+    /// names, or the beginning of a name and `*`.
+    pub inherits: &'static [&'static str],
+    /// Exact names it never takes over although `inherits` says so.
+    pub never_inherits: &'static [&'static str],
+    /// From settings to what is started.
+    pub invocation: fn(&AgentSettings) -> Result<Invocation, SettingsError>,
+    /// A reader for one run, at the beginning of the output.
+    pub reader: fn() -> Box<dyn Reader + Send>,
+    /// An event's data in words, for people; `None` where there is nothing worth a line.
+    pub describe: fn(EventType, &serde_json::Value) -> Option<String>,
+}
+
+/// What an agent may do without asking. Nobody is there to be asked, so what is not allowed is
+/// refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Permission {
+    /// What the agent's own configuration allows and nothing more.
+    Ask,
+    /// It may change files in its directory and commit them.
+    Edits,
+    /// It may do everything its user may do.
+    Full,
+}
+
+impl Permission {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Ask, Self::Edits, Self::Full];
+
+    /// The one spelling of this value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Edits => "edits",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl std::str::FromStr for Permission {
+    type Err = orch_core::text::UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.iter().find(|value| value.as_str() == text);
+        found.copied().ok_or_else(|| {
+            orch_core::text::UnknownWord::new("Permission", text, &["ask", "edits", "full"])
+        })
+    }
+}
+
+/// What the configuration says about an agent, as far as its command line is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AgentSettings {
+    /// The agent's name, for messages.
+    pub name: String,
+    /// `shell`: the command itself. Others: the program in place of the usual one.
+    pub command: Option<String>,
+    /// The model to ask for.
+    pub model: Option<String>,
+    /// What it is told before every task.
+    pub system_prompt: Option<String>,
+    /// What it may do; `None` is the strictest that lets it work unattended.
+    pub permission: Option<Permission>,
+    /// Most turns it may take.
+    pub max_turns: Option<u32>,
+    /// Arguments appended as they are.
+    pub args: Vec<String>,
+    /// Variables for it; see [`crate::environment`].
+    pub env: BTreeMap<String, String>,
+}
+
+/// What is started for a run. The task's words are in none of it: they come by stdin and file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables this kind of agent needs; the configuration may set others over them.
+    pub env: Vec<(String, String)>,
+    /// Whether stdin is the prompt file; otherwise it is `/dev/null`.
+    pub prompt_on_stdin: bool,
+    /// Text that belongs at the head of the prompt because the command line cannot carry it.
+    pub preamble: Option<String>,
+}
+
+/// Longest single argument, bytes: Linux refuses more than 128 KiB with its NUL.
+pub const ARGUMENT_BYTES: usize = 128 * 1024 - 1;
+/// Most bytes of all arguments together: a quarter of the usual 2 MiB, which the environment
+/// shares.
+pub const ARGUMENTS_BYTES: usize = 512 * 1024;
+
+/// Why settings cannot become a command line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// The kind of agent needs a command and none is set.
+    #[error("agent '{agent}': adapter '{adapter}' needs a `command`")]
+    CommandMissing {
+        /// The agent.
+        agent: String,
+        /// Its adapter.
+        adapter: &'static str,
+    },
+    /// A value is empty where it must say something.
+    #[error("agent '{agent}': `{field}` is empty")]
+    Empty {
+        /// The agent.
+        agent: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// A NUL cannot travel through argv.
+    #[error("agent '{agent}': `{field}` contains a NUL byte")]
+    Nul {
+        /// The agent.
+        agent: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// A value would be taken for an option.
+    #[error("agent '{agent}': `{field}` is '{value}', which its program would take for an option")]
+    LooksLikeOption {
+        /// The agent.
+        agent: String,
+        /// The field.
+        field: &'static str,
+        /// The beginning of what was given.
+        value: String,
+    },
+    /// An argument that orch itself sets or that would make the output unreadable.
+    #[error("agent '{agent}': `args` may not contain {argument}: {instead}")]
+    ReservedArgument {
+        /// The agent.
+        agent: String,
+        /// The argument.
+        argument: String,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// This kind of agent has no such setting.
+    #[error("agent '{agent}': adapter '{adapter}' has no setting `{field}`")]
+    NotSupported {
+        /// The agent.
+        agent: String,
+        /// Its adapter.
+        adapter: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+    /// The machine would refuse a command line of this size.
+    #[error("agent '{agent}': `{field}` is {got} bytes long; at most {limit} are allowed")]
+    TooLong {
+        /// The agent.
+        agent: String,
+        /// The field, or `argv` for all of it.
+        field: &'static str,
+        /// The limit, bytes.
+        limit: usize,
+        /// What was given, bytes.
+        got: usize,
+    },
+}
+
+impl AgentSettings {
+    /// Checks one text that becomes an argument.
+    fn check_argument(&self, field: &'static str, text: &str) -> Result<(), SettingsError> {
+        let agent = self.name.clone();
+        if text.contains('\0') {
+            return Err(SettingsError::Nul { agent, field });
+        }
+        if text.len() > ARGUMENT_BYTES {
+            let (limit, got) = (ARGUMENT_BYTES, text.len());
+            return Err(SettingsError::TooLong {
+                agent,
+                field,
+                limit,
+                got,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks one text that becomes an argument and must say something.
+    fn check_required(&self, field: &'static str, text: &str) -> Result<(), SettingsError> {
+        if text.trim().is_empty() {
+            let agent = self.name.clone();
+            return Err(SettingsError::Empty { agent, field });
+        }
+        self.check_argument(field, text)
+    }
+
+    /// Checks a finished command line.
+    fn check_argv(&self, argv: &[String]) -> Result<(), SettingsError> {
+        let got = argv.iter().map(|argument| argument.len() + 1).sum();
+        if got > ARGUMENTS_BYTES {
+            return Err(SettingsError::TooLong {
+                agent: self.name.clone(),
+                field: "argv",
+                limit: ARGUMENTS_BYTES,
+                got,
+            });
+        }
+        Ok(())
+    }
+}
+
+macro_rules! event_types {
+    ($( $(#[$meta:meta])* $variant:ident = $text:literal, )+) => {
+        /// What an event is about: one vocabulary for all kinds of agents.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EventType { $( $(#[$meta])* $variant, )+ }
+
+        impl EventType {
+            /// Every value, in declaration order.
+            pub const ALL: &'static [Self] = &[$( Self::$variant, )+];
+
+            /// The one spelling of this value.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $text, )+ }
+            }
+        }
+
+        impl std::str::FromStr for EventType {
+            type Err = orch_core::text::UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $( $text => Ok(Self::$variant), )+
+                    _ => Err(orch_core::text::UnknownWord::new("EventType", text, &[$( $text, )+])),
+                }
+            }
+        }
+    };
+}
+
+event_types! {
+    /// The agent said something.
+    Text = "text",
+    /// It thought something.
+    Thinking = "thinking",
+    /// It called a tool.
+    ToolCall = "tool_call",
+    /// A tool answered, or was refused.
+    ToolResult = "tool_result",
+    /// It changes a file.
+    FileChange = "file_change",
+    /// It runs a command.
+    Command = "command",
+    /// What it used.
+    Usage = "usage",
+    /// A rate or usage limit showed itself.
+    Limit = "limit",
+    /// It asks a person something.
+    Question = "question",
+    /// Its session began.
+    Session = "session",
+    /// Its final word.
+    Result = "result",
+    /// Something went wrong.
+    Error = "error",
+    /// Anything else it printed.
+    Raw = "raw",
+}
+
+impl std::fmt::Display for EventType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One thing an agent did.
+#[derive(Debug, Clone)]
+pub struct AgentEvent {
+    /// What it is about.
+    pub kind: EventType,
+    /// What the agent said, in its own JSON where it speaks JSON. It holds no line break, and
+    /// [`serde_json::Value`] can read it.
+    pub data: Box<RawValue>,
+}
+
+/// What a whole output amounts to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// What the agent says about its end.
+    pub verdict: Verdict,
+    /// Its final text in full.
+    pub result: Option<String>,
+    /// What it says it used.
+    pub usage: Usage,
+    /// Its own session, for a later resume.
+    pub session_id: Option<String>,
+    /// What a person should know although it did not change the verdict.
+    pub warnings: Vec<String>,
+}
+
+/// How much of the end of an unreadable line a [`Reader`] is shown, bytes.
+pub const TAIL_BYTES: usize = 4 << 20;
+
+/// Reads the output of one run, line by line. It follows from the lines alone, so that reading
+/// them again gives the same events and the same summary.
+pub trait Reader {
+    /// Takes one line without its `\n` and says what it tells. It never fails: what it does not
+    /// understand becomes a `raw` event.
+    fn line(&mut self, line: &[u8]) -> Vec<AgentEvent>;
+
+    /// Takes note of a line that is too long to be held in memory: its length in bytes without
+    /// its `\n`, and the last [`TAIL_BYTES`] of it.
+    fn unreadable(&mut self, length: u64, tail: &[u8]);
+
+    /// Whether the agent has said its final word and its process should leave. Never goes back.
+    fn terminal_seen(&self) -> bool;
+
+    /// What everything read so far amounts to.
+    fn summary(&self) -> Summary;
+}

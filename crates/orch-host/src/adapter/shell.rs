@@ -1,0 +1,157 @@
+//! Any command of the user's own.
+//!
+//! The command is the user's words from the configuration, and `/bin/sh -c` is the one shell that
+//! orch ever starts. Nothing of a task is put into it: the prompt comes by stdin, and its path is
+//! in `ORCH_PROMPT_FILE`. Every line of output is a `text` event, the output is the result, and
+//! the exit status decides.
+
+use orch_core::outcome::Verdict;
+use orch_core::run::Usage;
+
+use super::json::text_data;
+use super::{
+    Adapter, AgentEvent, AgentSettings, EventType, Invocation, Reader, SettingsError, Summary,
+};
+
+/// Most of the output that is kept as the result, bytes: the end of it.
+const RESULT_BYTES: usize = super::TAIL_BYTES;
+/// How far the kept output may grow before its beginning is thrown away, so that throwing away
+/// costs little per byte.
+const KEPT_BYTES: usize = RESULT_BYTES + (1 << 20);
+
+pub(super) const ADAPTER: Adapter = Adapter {
+    name: "shell",
+    description: "any command: the prompt on its stdin, its output is the result, exit status 0 is success",
+    program: None,
+    has_result_event: false,
+    inherits: &[],
+    never_inherits: &[],
+    invocation,
+    reader: || Box::new(ShellReader::default()),
+    describe,
+};
+
+fn invocation(settings: &AgentSettings) -> Result<Invocation, SettingsError> {
+    let Some(command) = &settings.command else {
+        return Err(SettingsError::CommandMissing {
+            agent: settings.name.clone(),
+            adapter: ADAPTER.name,
+        });
+    };
+    settings.check_required("command", command)?;
+    refuse_what_a_command_cannot_know(settings)?;
+    let mut argv: Vec<String> = ["/bin/sh", "-c"].map(str::to_owned).to_vec();
+    argv.push(command.clone());
+    if !settings.args.is_empty() {
+        // `$0` first, so that the arguments are `$1`, `$2`, … of the command.
+        argv.push("sh".to_owned());
+        for argument in &settings.args {
+            settings.check_argument("args", argument)?;
+            argv.push(argument.clone());
+        }
+    }
+    settings.check_argv(&argv)?;
+    Ok(Invocation {
+        argv,
+        env: Vec::new(),
+        prompt_on_stdin: true,
+        preamble: settings.system_prompt.clone(),
+    })
+}
+
+/// A setting that would silently do nothing is a mistake that should be seen.
+fn refuse_what_a_command_cannot_know(settings: &AgentSettings) -> Result<(), SettingsError> {
+    let field = match settings {
+        AgentSettings { model: Some(_), .. } => "model",
+        AgentSettings {
+            max_turns: Some(_), ..
+        } => "max_turns",
+        AgentSettings {
+            permission: Some(_),
+            ..
+        } => "permission",
+        _ => return Ok(()),
+    };
+    Err(SettingsError::NotSupported {
+        agent: settings.name.clone(),
+        adapter: ADAPTER.name,
+        field,
+    })
+}
+
+fn describe(_kind: EventType, data: &serde_json::Value) -> Option<String> {
+    data.get("text")?.as_str().map(str::to_owned)
+}
+
+/// Keeps the end of the output.
+#[derive(Default)]
+struct ShellReader {
+    /// The last bytes, every line with its `\n`.
+    kept: Vec<u8>,
+    /// Bytes before those.
+    dropped: u64,
+}
+
+impl ShellReader {
+    fn keep(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+        self.kept.push(b'\n');
+        if self.kept.len() > KEPT_BYTES {
+            self.drop_first(self.kept.len() - RESULT_BYTES);
+        }
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        self.kept.drain(..count);
+        self.dropped += count as u64;
+    }
+
+    fn result(&self) -> Option<String> {
+        let excess = self.kept.len().saturating_sub(RESULT_BYTES);
+        let text = String::from_utf8_lossy(&self.kept[excess..]);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        match self.dropped + excess as u64 {
+            0 if self.kept.is_empty() => None,
+            0 => Some(text.to_owned()),
+            // The cut may fall into a line or a character; the result begins with a whole line
+            // if there is one.
+            before => {
+                let whole = text.split_once('\n').map_or(text, |(_, rest)| rest);
+                let cut = before + (text.len() - whole.len()) as u64;
+                Some(format!(
+                    "[orch: about {cut} bytes of output before this are only in out.log]\n{whole}"
+                ))
+            }
+        }
+    }
+}
+
+impl Reader for ShellReader {
+    fn line(&mut self, line: &[u8]) -> Vec<AgentEvent> {
+        self.keep(line);
+        vec![AgentEvent {
+            kind: EventType::Text,
+            data: text_data(line.strip_suffix(b"\r").unwrap_or(line)),
+        }]
+    }
+
+    fn unreadable(&mut self, length: u64, tail: &[u8]) {
+        self.drop_first(self.kept.len());
+        self.dropped += length.saturating_sub(tail.len() as u64);
+        self.keep(tail);
+    }
+
+    fn terminal_seen(&self) -> bool {
+        false
+    }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            verdict: Verdict::ByExitStatus,
+            result: self.result(),
+            usage: Usage::default(),
+            session_id: None,
+            warnings: Vec::new(),
+        }
+    }
+}

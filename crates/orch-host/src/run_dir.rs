@@ -1,0 +1,148 @@
+//! Where the files of one run lie.
+//!
+//! Only names and the making of the directory. What is in the files is the business of their
+//! writers: the supervisor, the transcript, the daemon.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use orch_core::RunId;
+
+/// Names of the files inside a run's directory.
+pub mod name {
+    /// What to start and within which limits.
+    pub const SPEC: &str = "spec.json";
+    /// The prompt, given to the agent as its standard input.
+    pub const PROMPT: &str = "prompt.md";
+    /// What the agent wrote to its standard output, byte for byte.
+    pub const OUT_LOG: &str = "out.log";
+    /// What the agent wrote to its standard error, byte for byte.
+    pub const ERR_LOG: &str = "err.log";
+    /// How it ended. The truth about a run lies here.
+    pub const EXIT_RECORD: &str = "exit.json";
+    /// Blocks set aside so that the exit record can be written on a full disk.
+    pub const EXIT_RESERVE: &str = "exit.reserve";
+    /// An exit record that could not be trusted, moved aside.
+    pub const EXIT_CORRUPT: &str = "exit.json.corrupt";
+    /// Held by the shim for as long as it lives.
+    pub const ALIVE_LOCK: &str = "alive.lock";
+    /// The launch gate: once it exists the attempt is never started again.
+    pub const STARTED: &str = "started";
+    /// Which process the agent is.
+    pub const PID_RECORD: &str = "pid.json";
+    /// What the shim itself had to say, for people.
+    pub const SHIM_LOG: &str = "shim.log";
+    /// What the agent did, one event per line.
+    pub const EVENTS: &str = "events.jsonl";
+    /// A copy of the run's row, for people and scripts.
+    pub const RUN_JSON: &str = "run.json";
+}
+
+/// The directory of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The directory of `run` under `runs`. Touches nothing.
+    #[must_use]
+    pub fn new(runs: &Path, run: &RunId) -> Self {
+        Self {
+            path: runs.join(run.as_str()),
+        }
+    }
+
+    /// The directory at `path`, as the shim is told it. Touches nothing.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    /// Makes the directory with mode 0700, and whatever is missing above it. One that is there
+    /// is left as it is.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn create(&self) -> io::Result<()> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What to start and within which limits.
+    #[must_use]
+    pub fn spec(&self) -> PathBuf {
+        self.path.join(name::SPEC)
+    }
+
+    /// The prompt.
+    #[must_use]
+    pub fn prompt(&self) -> PathBuf {
+        self.path.join(name::PROMPT)
+    }
+
+    /// The agent's standard output.
+    #[must_use]
+    pub fn out_log(&self) -> PathBuf {
+        self.path.join(name::OUT_LOG)
+    }
+
+    /// The agent's standard error.
+    #[must_use]
+    pub fn err_log(&self) -> PathBuf {
+        self.path.join(name::ERR_LOG)
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn exit_record(&self) -> PathBuf {
+        self.path.join(name::EXIT_RECORD)
+    }
+
+    /// The shim's proof of life.
+    #[must_use]
+    pub fn alive_lock(&self) -> PathBuf {
+        self.path.join(name::ALIVE_LOCK)
+    }
+
+    /// The launch gate.
+    #[must_use]
+    pub fn started(&self) -> PathBuf {
+        self.path.join(name::STARTED)
+    }
+
+    /// Which process the agent is.
+    #[must_use]
+    pub fn pid_record(&self) -> PathBuf {
+        self.path.join(name::PID_RECORD)
+    }
+
+    /// What the shim itself had to say.
+    #[must_use]
+    pub fn shim_log(&self) -> PathBuf {
+        self.path.join(name::SHIM_LOG)
+    }
+
+    /// What the agent did.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.path.join(name::EVENTS)
+    }
+
+    /// A copy of the run's row.
+    #[must_use]
+    pub fn run_json(&self) -> PathBuf {
+        self.path.join(name::RUN_JSON)
+    }
+}

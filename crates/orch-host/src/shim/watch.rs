@@ -1,0 +1,304 @@
+//! Waiting for the agent's process to end, asking it to when it must, and ending what it leaves
+//! behind.
+//!
+//! Waits for processes and never for the end of a pipe or file: a tool in the background may
+//! hold the agent's output open for ever. That everything is gone is known without looking at
+//! the process table: this process adopts every orphan of the tree, so the tree is empty when
+//! it has no child left.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use orch_core::Timestamp;
+use orch_core::outcome::Enforced;
+use orch_core::run::Exit;
+use rustix::io::Errno;
+use rustix::process::{
+    Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid,
+    waitpid,
+};
+
+use super::agent::Agent;
+use super::limiter::Limiter;
+use super::signals::Signals;
+use super::{Logs, note};
+use crate::supervise::process::{Process, descendants, read, table};
+use crate::supervise::record::{LEAKED_NAMED, Leaked};
+use crate::supervise::tree::{Killed, kill_tree};
+use crate::supervise::{Limits, clock, exit_of};
+
+/// Between two attempts to kill an agent that does not go.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+
+/// How it went.
+pub(super) struct End {
+    pub(super) exit: Exit,
+    pub(super) enforced: Option<Enforced>,
+    pub(super) stopped: bool,
+    pub(super) finished_at: Timestamp,
+    pub(super) active: Duration,
+    pub(super) cpu_ticks: Option<u64>,
+    pub(super) leaked: Vec<Leaked>,
+    pub(super) leaked_count: u64,
+    pub(super) warnings: Vec<String>,
+}
+
+/// How far the ending of the agent has gone.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// It is left to work.
+    Working,
+    /// It was asked to leave and will be killed then.
+    Asked { kill_at: Instant },
+}
+
+/// The agent's end as the kernel told it.
+struct Reaped {
+    exit: Exit,
+    at: Timestamp,
+    active: Duration,
+    cpu_ticks: Option<u64>,
+}
+
+pub(super) struct Watch<'a> {
+    agent: &'a Agent,
+    limits: &'a Limits,
+    signals: &'a Signals,
+    logs: &'a Logs,
+    limiter: Limiter,
+    stage: Stage,
+    enforced: Option<Enforced>,
+    stops: usize,
+    reaped: Option<Reaped>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(
+        agent: &'a Agent,
+        limits: &'a Limits,
+        signals: &'a Signals,
+        logs: &'a Logs,
+    ) -> Self {
+        Self {
+            agent,
+            limits,
+            signals,
+            logs,
+            limiter: Limiter::new(limits),
+            stage: Stage::Working,
+            enforced: None,
+            stops: 0,
+            reaped: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Returns when the agent has ended and nothing of it is left that can be ended.
+    pub(super) fn until_end(mut self) -> End {
+        let reaped = loop {
+            self.reap();
+            if let Some(reaped) = self.reaped.take() {
+                break reaped;
+            }
+            self.heed_stops();
+            self.heed_limits();
+            self.heed_grace();
+            self.sleep(self.next_look());
+        };
+        let killed = self.end_leaked();
+        End {
+            exit: reaped.exit,
+            enforced: self.enforced,
+            stopped: self.stops > 0,
+            finished_at: reaped.at,
+            active: reaped.active,
+            cpu_ticks: reaped.cpu_ticks,
+            leaked_count: killed.victims.len() as u64,
+            leaked: name(&killed),
+            warnings: self.warnings,
+        }
+    }
+
+    fn heed_stops(&mut self) {
+        let more = self.signals.take_stops();
+        if more == 0 {
+            return;
+        }
+        let is_first = self.stops == 0 && more == 1;
+        self.stops += more;
+        if is_first {
+            self.ask();
+        } else {
+            self.stage = Stage::Asked {
+                kill_at: Instant::now(),
+            };
+        }
+    }
+
+    fn heed_limits(&mut self) {
+        if matches!(self.stage, Stage::Asked { .. }) {
+            return;
+        }
+        let bytes = self.logs.lengths().map_or(0, |(out, err)| out + err);
+        if let Some(enforced) = self.limiter.check(self.agent.since.elapsed(), bytes) {
+            self.enforced = Some(enforced);
+            self.ask();
+        }
+    }
+
+    /// Asks the agent to leave. Its whole group, because a launcher may not pass a signal on;
+    /// and awake, because a stopped process handles none.
+    fn ask(&mut self) {
+        if matches!(self.stage, Stage::Asked { .. }) {
+            return;
+        }
+        self.signal_group(Signal::TERM);
+        self.signal_group(Signal::CONT);
+        let grace = Duration::from_millis(self.limits.stop_grace_ms);
+        self.stage = Stage::Asked {
+            kill_at: later(Instant::now(), grace),
+        };
+    }
+
+    fn heed_grace(&mut self) {
+        if let Stage::Asked { kill_at } = self.stage
+            && Instant::now() >= kill_at
+        {
+            self.signal_group(Signal::KILL);
+            self.kill_descendants();
+            self.stage = Stage::Asked {
+                kill_at: later(Instant::now(), KILL_AGAIN),
+            };
+        }
+    }
+
+    /// Its status is not fetched, so the group's number is still its own.
+    fn signal_group(&self, signal: Signal) {
+        if self.reaped.is_some() {
+            return;
+        }
+        if let Err(error) = kill_process_group(self.agent.pid, signal)
+            && error != Errno::SRCH
+        {
+            note(&format!("cannot signal the agent's group: {error}"));
+        }
+    }
+
+    fn next_look(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Asked { kill_at } => Some(kill_at),
+            Stage::Working => {
+                let next = self.limiter.next_check(self.agent.since.elapsed())?;
+                self.agent.since.checked_add(next)
+            }
+        }
+    }
+
+    fn sleep(&self, until: Option<Instant>) {
+        if let Err(error) = self.signals.wait(until) {
+            // Without its ears the shim still looks, only less often.
+            note(&format!("cannot wait for signals: {error}"));
+            std::thread::sleep(KILL_AGAIN);
+        }
+    }
+
+    /// Fetches every status there is. `true` if a child is left.
+    fn reap(&mut self) -> bool {
+        self.reap_agent();
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.agent.pid => self.agent_ended(status, None),
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Fetches the agent's status, having looked at what goes with it.
+    fn reap_agent(&mut self) {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if !matches!(waitid(WaitId::Pid(self.agent.pid), look), Ok(Some(_))) {
+            return;
+        }
+        let ticks = self.cpu_ticks();
+        // Where orphans are not adopted they can only be reached through the group, and only
+        // while its leader's status keeps the number from being reused.
+        if !cfg!(target_os = "linux") {
+            self.signal_group(Signal::KILL);
+        }
+        if let Ok(Some((_, status))) = waitpid(Some(self.agent.pid), WaitOptions::NOHANG) {
+            self.agent_ended(status, ticks);
+        }
+    }
+
+    fn agent_ended(&mut self, status: WaitStatus, cpu_ticks: Option<u64>) {
+        if let Some(exit) = exit_of(status) {
+            self.reaped = Some(Reaped {
+                exit,
+                at: clock::now(),
+                active: self.agent.since.elapsed(),
+                cpu_ticks,
+            });
+        }
+    }
+
+    fn cpu_ticks(&self) -> Option<u64> {
+        let process = read(self.agent.pid.as_raw_pid()).ok().flatten()?;
+        cfg!(target_os = "linux").then_some(process.cpu_ticks)
+    }
+
+    /// Gives what the agent left behind its grace, then kills it.
+    fn end_leaked(&mut self) -> Killed {
+        let until = later(
+            Instant::now(),
+            Duration::from_millis(self.limits.leak_grace_ms),
+        );
+        while self.reap() {
+            if Instant::now() >= until || self.signals.take_stops() > 0 {
+                return self.kill_descendants();
+            }
+            self.sleep(Some(until));
+        }
+        Killed::default()
+    }
+
+    fn kill_descendants(&mut self) -> Killed {
+        let killed = kill_tree(|| {
+            self.reap();
+            find()
+        });
+        killed.unwrap_or_else(|error| {
+            self.warnings.push(format!(
+                "what the agent left behind cannot be found: {error}"
+            ));
+            Killed::default()
+        })
+    }
+}
+
+fn find() -> io::Result<Vec<Process>> {
+    let this = rustix::process::getpid().as_raw_pid();
+    Ok(descendants(&table()?, this))
+}
+
+fn name(killed: &Killed) -> Vec<Leaked> {
+    killed
+        .victims
+        .values()
+        .take(LEAKED_NAMED)
+        .map(|process| Leaked {
+            pid: process.pid,
+            name: process.name.clone(),
+            alive: killed.survivors.contains(&process.pid),
+        })
+        .collect()
+}
+
+/// `from` plus `by`; a grace of a thousand years is as good as none.
+fn later(from: Instant, by: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    from + by.min(FAR)
+}

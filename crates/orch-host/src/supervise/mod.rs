@@ -1,0 +1,46 @@
+//! Supervising the process of one agent so that its end is never lost.
+//!
+//! Two sides meet in a run directory. The shim (`shim`, one small process per run) owns
+//! the agent: it holds a lock while it lives, passes a gate at most once, starts the agent,
+//! waits for the process and not for its output to close, and leaves a durable record before
+//! anybody is told. The daemon's side ([`launch`], [`inspect`], [`stop`], [`NewsListener`],
+//! [`reap_orphans`]) reads what the shim left, from this daemon's time or an earlier one.
+//!
+//! | exit.json | lock | started | agent | [`inspect`] says |
+//! |---|---|---|---|---|
+//! | valid | any | any | not alive | `Ended` or `NotStarted`, as recorded |
+//! | valid | any | any | alive | forged: as if there were no valid record |
+//! | none | held | any | known / unknown | `Running` / `Launching` |
+//! | none | free | no | none | `Fresh` |
+//! | any | free | yes | alive, or its end still to be fetched by us | `Unsupervised` |
+//! | any | free | yes | fetched by our reaper | `Ended`, source daemon |
+//! | none | free | yes | gone, other boot | `Lost(host_rebooted)` |
+//! | none | free | yes | gone | `Lost(supervisor_died)` |
+//! | none | free | yes | never seen, no output | `NotStarted(supervisor_died_at_launch)` |
+//! | unusable | free | any | gone | quarantined, `Lost(record_corrupt)` |
+//! | no directory | | | | `Lost(record_missing)` |
+//!
+//! This module must not know about tasks, retries, adapters, outcomes or the database. It says
+//! what the kernel said and what it enforced; `orch_core::outcome` decides what that means.
+
+pub(crate) mod clock;
+pub(crate) mod files;
+mod launch;
+pub(crate) mod news;
+pub(crate) mod process;
+mod reaper;
+pub(crate) mod record;
+pub(crate) mod spec;
+mod standing;
+mod stop;
+pub(crate) mod tree;
+
+pub use crate::shim::shim_main;
+pub use launch::{LaunchError, SHIM_COMMAND, launch};
+pub use news::{News, NewsListener, NewsQuit, What};
+pub(crate) use reaper::exit_of;
+pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned};
+pub use record::{ExitRecord, Leaked, Source};
+pub use spec::{Limits, MARKER, Spec, SpecError};
+pub use standing::{Standing, inspect};
+pub use stop::{StopSent, stop};

@@ -1,0 +1,316 @@
+//! Finding out how a run stands, from what lies in its directory and what still lives.
+//!
+//! This is the only way an end is learned; news merely says when to look. It may be asked any
+//! number of times, by a daemon that started the run or by one that never saw it. The order is
+//! what makes it right: the record, then the lock, then the record again, because a shim writes
+//! the record before it lets go of the lock.
+
+use std::io;
+use std::path::Path;
+
+use orch_core::run::{Failure, FailureCode};
+use orch_core::{RunId, Timestamp};
+
+use super::files::{Dir, Small};
+use super::process::{Identity, Life, TICKS_PER_SECOND, marked};
+use super::reaper::{self, Reaped};
+use super::record::{self, ExitRecord, PidRecord, RECORD_BYTES, Record, Source, Started};
+use super::spec::MARKER;
+use super::{clock, process};
+use crate::run_dir::{RunDir, name};
+
+/// How a run stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The launch gate was never passed: it may be launched, and launching again is safe.
+    Fresh,
+    /// A shim is at work and the agent's process is not known yet.
+    Launching,
+    /// A shim watches the agent.
+    Running {
+        /// Since when the agent runs.
+        started_at: Timestamp,
+    },
+    /// The agent was seen to end.
+    Ended(ExitRecord),
+    /// There never was an agent's process, or none that did anything.
+    NotStarted(Failure),
+    /// The agent runs and its shim is dead. No other attempt may start; its end will be known if
+    /// this process became its parent, and `Lost` otherwise.
+    Unsupervised {
+        /// The agent's process id.
+        pid: i32,
+        /// Since when it runs, if that was written down.
+        started_at: Option<Timestamp>,
+    },
+    /// It is over and nobody saw how.
+    Lost(Failure),
+}
+
+/// Finds out how a run stands. A record that cannot be trusted is moved aside, never deleted.
+/// Never blocks, whatever lies in the directory. A directory that is not there gives
+/// `Lost(record_missing)`: who has not made it yet should not ask.
+///
+/// # Errors
+/// The directory or the process table could not be read; asking again later may work.
+pub fn inspect(dir: &RunDir, run: &RunId, attempt: u32) -> io::Result<Standing> {
+    let open = match Dir::open(dir.path()) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Standing::Lost(missing(dir.path())));
+        }
+        Err(error) => return Err(error),
+    };
+    Inspection {
+        dir: open,
+        path: dir.path(),
+        run,
+        attempt,
+    }
+    .standing()
+}
+
+struct Inspection<'a> {
+    dir: Dir,
+    path: &'a Path,
+    run: &'a RunId,
+    attempt: u32,
+}
+
+/// What `exit.json` is worth.
+enum Found {
+    Nothing,
+    Record(Record),
+    Corrupt(String),
+}
+
+impl Inspection<'_> {
+    fn standing(&self) -> io::Result<Standing> {
+        if let Found::Record(record) = self.exit_record()? {
+            return self.told(record);
+        }
+        if self.dir.is_locked(name::ALIVE_LOCK)? {
+            return self.supervised();
+        }
+        match self.exit_record()? {
+            Found::Record(record) => self.told(record),
+            Found::Nothing => self.unrecorded(None),
+            Found::Corrupt(why) => self.unrecorded(Some(why)),
+        }
+    }
+
+    /// Believes a record unless the process it says has ended is alive.
+    fn told(&self, record: Record) -> io::Result<Standing> {
+        let alive = match self.agent()? {
+            Some(pid) => pid.agent.life()? == Life::Alive,
+            None => false,
+        };
+        match record {
+            _ if alive && self.dir.is_locked(name::ALIVE_LOCK)? => self.supervised(),
+            _ if alive => self.unrecorded(Some(
+                "exit.json says that a process has ended that is alive".to_owned(),
+            )),
+            Record::Ended(record) => Ok(Standing::Ended(record)),
+            Record::NotStarted { failure, .. } => Ok(Standing::NotStarted(failure)),
+        }
+    }
+
+    fn supervised(&self) -> io::Result<Standing> {
+        Ok(match self.agent()? {
+            Some(pid) => Standing::Running {
+                started_at: Timestamp(pid.started_at_ms),
+            },
+            None => Standing::Launching,
+        })
+    }
+
+    /// No shim lives and it left no record that can be used.
+    fn unrecorded(&self, corrupt: Option<String>) -> io::Result<Standing> {
+        let agent = self.agent()?;
+        if let Some(pid) = &agent
+            && let Some(standing) = self.by_process(pid)?
+        {
+            return Ok(standing);
+        }
+        if agent.is_none()
+            && self.dir.exists(name::STARTED)?
+            && let Some(process) = marked(MARKER, self.run.as_str())?.first()
+        {
+            return Ok(Standing::Unsupervised {
+                pid: process.pid,
+                started_at: None,
+            });
+        }
+        if let Some(why) = corrupt {
+            return Ok(Standing::Lost(self.quarantine(&why)?));
+        }
+        if self.dir.exists(name::EXIT_CORRUPT)? {
+            return Ok(Standing::Lost(self.corrupt("it was moved aside before")));
+        }
+        if !self.dir.exists(name::STARTED)? {
+            return Ok(Standing::Fresh);
+        }
+        self.abandoned(agent.as_ref())
+    }
+
+    /// What the process table or the reaper knows of the agent, if anything.
+    fn by_process(&self, pid: &PidRecord) -> io::Result<Option<Standing>> {
+        // An end that is still to be fetched by this process is fetched now.
+        reaper::reap_orphans()?;
+        if let Some(reaped) = reaper::status_of(&pid.agent) {
+            return Ok(Some(Standing::Ended(self.witnessed(pid, &reaped))));
+        }
+        let pending = match pid.agent.life()? {
+            Life::Alive => true,
+            // A dying process lets go of its lock before it lets go of its children: the end
+            // is about to come to this process, or to another that will not tell.
+            Life::Zombie { parent } => self.is_shim(parent) || parent == this_process(),
+            Life::Gone => false,
+        };
+        Ok(pending.then_some(Standing::Unsupervised {
+            pid: pid.agent.pid,
+            started_at: Some(Timestamp(pid.started_at_ms)),
+        }))
+    }
+
+    /// The gate was passed, nothing lives, and nobody saw the end.
+    fn abandoned(&self, agent: Option<&PidRecord>) -> io::Result<Standing> {
+        let gate = self.started()?;
+        let of_this_boot = match (&gate, agent) {
+            (Some(shim), _) => shim.is_of_this_boot(),
+            (None, Some(pid)) => pid.agent.is_of_this_boot(),
+            (None, None) => true,
+        };
+        if !of_this_boot {
+            return Ok(Standing::Lost(self.failure(
+                FailureCode::HostRebooted,
+                "the machine was restarted while the agent ran",
+                &format!("the boot is {} now", process::boot_id()),
+            )));
+        }
+        let written = self.dir.length(name::OUT_LOG) + self.dir.length(name::ERR_LOG);
+        if agent.is_none() && written == 0 {
+            return Ok(Standing::NotStarted(self.failure(
+                FailureCode::SupervisorDiedAtLaunch,
+                "the supervisor died before the agent was started",
+                "no pid.json, no output, no process of the run",
+            )));
+        }
+        let process = match agent {
+            Some(pid) => format!("process {} is gone", pid.agent.pid),
+            None => "no pid.json and no process of the run".to_owned(),
+        };
+        Ok(Standing::Lost(self.failure(
+            FailureCode::SupervisorDied,
+            "the supervisor died while the agent ran, and nobody saw how the agent ended",
+            &process,
+        )))
+    }
+
+    fn witnessed(&self, pid: &PidRecord, reaped: &Reaped) -> ExitRecord {
+        ExitRecord {
+            run: self.run.clone(),
+            attempt: self.attempt,
+            exit: reaped.exit,
+            enforced: None,
+            stopped: false,
+            started_at: Timestamp(pid.started_at_ms),
+            finished_at: reaped.at,
+            active_ms: None,
+            cpu_ms: Some(reaped.cpu_ticks * 1000 / TICKS_PER_SECOND),
+            out_bytes: self.dir.length(name::OUT_LOG),
+            err_bytes: self.dir.length(name::ERR_LOG),
+            leaked: Vec::new(),
+            leaked_count: 0,
+            warnings: vec![
+                "the supervisor died; its limits were not enforced after that".to_owned(),
+            ],
+            source: Source::Daemon,
+        }
+    }
+
+    fn exit_record(&self) -> io::Result<Found> {
+        Ok(
+            match self.dir.read_small(name::EXIT_RECORD, RECORD_BYTES)? {
+                Small::Absent => Found::Nothing,
+                Small::Unusable(why) => Found::Corrupt(why),
+                Small::Bytes(bytes) => match record::decode(&bytes, self.run, self.attempt) {
+                    Ok(record) => Found::Record(record),
+                    Err(why) => Found::Corrupt(why),
+                },
+            },
+        )
+    }
+
+    fn agent(&self) -> io::Result<Option<PidRecord>> {
+        read_json(&self.dir, name::PID_RECORD)
+    }
+
+    fn started(&self) -> io::Result<Option<Started>> {
+        read_json(&self.dir, name::STARTED)
+    }
+
+    fn is_shim(&self, pid: i32) -> bool {
+        let shim = self.started().ok().flatten();
+        shim.is_some_and(|shim| shim.pid == pid && !matches!(shim.life(), Ok(Life::Gone)))
+    }
+
+    fn quarantine(&self, why: &str) -> io::Result<Failure> {
+        self.dir.move_aside(name::EXIT_RECORD, name::EXIT_CORRUPT)?;
+        Ok(self.corrupt(why))
+    }
+
+    fn corrupt(&self, why: &str) -> Failure {
+        let aside = self.path.join(name::EXIT_CORRUPT);
+        self.failure(
+            FailureCode::RecordCorrupt,
+            "the record of the end is there and cannot be trusted",
+            &format!("{why}; see {}", aside.display()),
+        )
+    }
+
+    fn failure(&self, code: FailureCode, message: &str, evidence: &str) -> Failure {
+        Failure {
+            code,
+            message: message.to_owned(),
+            evidence: format!(
+                "{evidence}; out.log bytes 0-{}, err.log bytes 0-{}; no supervisor holds {} at {}",
+                self.dir.length(name::OUT_LOG),
+                self.dir.length(name::ERR_LOG),
+                name::ALIVE_LOCK,
+                clock::now().0,
+            ),
+        }
+    }
+}
+
+/// A record that only a shim writes; one that is torn or odd counts as absent.
+pub(super) fn read_json<R: serde::de::DeserializeOwned>(
+    dir: &Dir,
+    name: &str,
+) -> io::Result<Option<R>> {
+    Ok(match dir.read_small(name, RECORD_BYTES)? {
+        Small::Bytes(bytes) => serde_json::from_slice(&bytes).ok(),
+        Small::Absent | Small::Unusable(_) => None,
+    })
+}
+
+/// The process a shim's gate names, if that shim still lives.
+pub(super) fn living_shim(dir: &Dir) -> io::Result<Option<Identity>> {
+    match dir.is_locked(name::ALIVE_LOCK)? {
+        true => read_json::<Started>(dir, name::STARTED),
+        false => Ok(None),
+    }
+}
+
+fn this_process() -> i32 {
+    rustix::process::getpid().as_raw_pid()
+}
+
+fn missing(path: &Path) -> Failure {
+    Failure {
+        code: FailureCode::RecordMissing,
+        message: "the directory of the run is gone".to_owned(),
+        evidence: format!("{} does not exist", path.display()),
+    }
+}

@@ -1,0 +1,86 @@
+//! Asking a run to end.
+
+use std::io;
+
+use rustix::process::Signal;
+
+use super::files::Dir;
+use super::process::{Handle, Process, descendants, marked, table};
+use super::record::PidRecord;
+use super::spec::MARKER;
+use super::standing::{living_shim, read_json};
+use super::tree::kill_tree;
+use crate::run_dir::{RunDir, name};
+
+/// Who was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSent {
+    /// The shim: it gives the agent its grace, and kills it at once when asked again. The end
+    /// comes as any other.
+    Shim,
+    /// There is no shim; the agent's whole tree was killed.
+    Killed {
+        /// How many processes were killed.
+        processes: usize,
+        /// How many could not be.
+        survivors: usize,
+    },
+    /// Nothing of the run lives, or its shim is only just starting. Ask again when it has said
+    /// that the agent runs.
+    Nothing,
+}
+
+/// Asks a run to end. A second request makes the shim kill the agent at once. Blocks for at
+/// most a few seconds, and only where there is no shim any more.
+///
+/// # Errors
+/// The directory or the process table could not be read, or a signal was refused.
+pub fn stop(dir: &RunDir) -> io::Result<StopSent> {
+    let open = Dir::open(dir.path())?;
+    if let Some(shim) = living_shim(&open)? {
+        return match shim.open()? {
+            Some(handle) => {
+                handle.signal(Signal::TERM)?;
+                Ok(StopSent::Shim)
+            }
+            None => Ok(StopSent::Nothing),
+        };
+    }
+    if open.is_locked(name::ALIVE_LOCK)? {
+        return Ok(StopSent::Nothing);
+    }
+    kill_unsupervised(&open, dir)
+}
+
+fn kill_unsupervised(open: &Dir, dir: &RunDir) -> io::Result<StopSent> {
+    let agent = read_json::<PidRecord>(open, name::PID_RECORD)?;
+    let run = dir.path().file_name().unwrap_or_default();
+    let marker = run.to_string_lossy().into_owned();
+    let killed = kill_tree(|| find(agent.as_ref(), &marker))?;
+    Ok(match killed.victims.len() {
+        0 => StopSent::Nothing,
+        processes => StopSent::Killed {
+            processes,
+            survivors: killed.survivors.len(),
+        },
+    })
+}
+
+/// The agent, what descends from it, and what carries the run's marker: a tool whose parent has
+/// ended descends from the agent no more.
+fn find(agent: Option<&PidRecord>, marker: &str) -> io::Result<Vec<Process>> {
+    let mut found = marked(MARKER, marker)?;
+    if let Some(PidRecord { agent, .. }) = agent
+        && agent.is_of_this_boot()
+        && Handle::open(agent.pid, agent.start_time)?.is_some()
+    {
+        let table = table()?;
+        found.extend(descendants(&table, agent.pid));
+        found.extend(
+            table.into_iter().filter(|process| {
+                (process.pid, process.start_time) == (agent.pid, agent.start_time)
+            }),
+        );
+    }
+    Ok(found)
+}

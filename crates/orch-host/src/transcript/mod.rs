@@ -1,0 +1,377 @@
+//! Turns `out.log` into `events.jsonl`.
+//!
+//! `out.log` is the truth and is only read here; `events.jsonl` follows from it. Each of its lines
+//! is `{"seq":n,"time":"…","type":"…","data":…,"end":offset}`: `seq` counts from 1 without a gap,
+//! `time` is when orch read it, `end` is the offset in `out.log` after the line that the event
+//! comes from. Whole lines are appended with one write; a reader may see a last line without its
+//! `\n` for a moment, or after a crash until the run is opened again, and takes it as not there.
+//!
+//! Exactly once, across any number of restarts: [`Transcript::open`] reads `out.log` again up to
+//! what `events.jsonl` holds, which rebuilds the reader's state and checks every recorded line
+//! on the way. A torn last line is cut off and written anew. If anything else does not agree,
+//! the file is copied to `events.jsonl.damaged-1` (or the next free number), cut to what agrees,
+//! and continued from `out.log`.
+//!
+//! Memory is bounded by a line of `LINE_BYTES`; a longer one is not read. A line of more than
+//! [`EMBED_BYTES`] is read, but its event only says where it lies:
+//! `{"oversize_line":{"offset":…,"length":…}}`.
+//!
+//! This part must not know what the lines mean, nor whether the process still runs.
+
+mod lines;
+mod record;
+mod replay;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use orch_core::Timestamp;
+
+use crate::adapter::{Adapter, AgentEvent, EventType, Reader, Summary};
+use crate::run_dir::RunDir;
+use lines::{Line, Located, Splitter};
+use replay::Cut;
+
+/// Longest line of output that an event carries, bytes.
+pub const EMBED_BYTES: usize = 1 << 20;
+/// Bytes read from `out.log` at once.
+const CHUNK_BYTES: u64 = 256 << 10;
+/// Bytes of events after which they are written.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// The transcript of one run.
+pub struct Transcript {
+    dir: RunDir,
+    adapter: &'static Adapter,
+    log: Option<File>,
+    events: File,
+    state: State,
+    /// A write failed half way, so what is on disk has to be read again.
+    broken: bool,
+    warnings: Vec<String>,
+}
+
+/// What follows from the part of `out.log` that was read.
+struct State {
+    reader: Box<dyn Reader + Send>,
+    splitter: Splitter,
+    /// The number of the last event, recorded or in the batch.
+    seq: u64,
+    /// Events of the last line read, with its end, that are not recorded because a crash came
+    /// between them.
+    unrecorded: Vec<(AgentEvent, u64)>,
+    /// The last line read had no `\n`: the run was finished before.
+    cut: bool,
+}
+
+impl State {
+    fn new(adapter: &Adapter) -> Self {
+        Self {
+            reader: (adapter.reader)(),
+            splitter: Splitter::default(),
+            seq: 0,
+            unrecorded: Vec::new(),
+            cut: false,
+        }
+    }
+}
+
+/// How far a transcript is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// Events in `events.jsonl`.
+    pub events: u64,
+    /// Whether the agent has said its final word.
+    pub terminal_seen: bool,
+}
+
+/// A transcript that is complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// What the whole output amounts to.
+    pub summary: Summary,
+    /// Events in `events.jsonl`.
+    pub events: u64,
+}
+
+impl Transcript {
+    /// Opens the transcript of the run in `dir`, at its beginning or where an earlier daemon
+    /// left it. Reads everything that was read before, once.
+    ///
+    /// # Errors
+    /// A file cannot be read, written or created, or is not a regular file.
+    pub fn open(dir: RunDir, adapter: &'static Adapter) -> io::Result<Self> {
+        Self::resume(dir, adapter, Cut::Last)
+    }
+
+    fn resume(dir: RunDir, adapter: &'static Adapter, cut: Cut) -> io::Result<Self> {
+        let events = open_regular(
+            OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600),
+            &dir.events(),
+        )?;
+        let log = open_log(&dir)?;
+        let mut warnings = Vec::new();
+        let state = replay::resume(&dir, adapter, log.as_ref(), &events, cut, &mut warnings)?;
+        Ok(Self {
+            dir,
+            adapter,
+            log,
+            events,
+            state,
+            broken: false,
+            warnings,
+        })
+    }
+
+    /// Reads what is new in `out.log`, as far as its lines are complete, and records it. Does
+    /// nothing once the run was finished within a line.
+    ///
+    /// # Errors
+    /// A file cannot be read or written. The next call begins with what is on disk.
+    pub fn advance(&mut self, now: Timestamp) -> io::Result<Advance> {
+        self.heal()?;
+        if !self.state.cut {
+            self.read_on(u64::MAX, now, false)?;
+        }
+        Ok(Advance {
+            events: self.state.seq,
+            terminal_seen: self.state.reader.terminal_seen(),
+        })
+    }
+
+    /// Reads the rest of the first `out_bytes` of `out.log`: what the process had written when it
+    /// ended. The last line counts without its `\n`. What a process that was left behind wrote
+    /// later decides nothing, even if it is already among the events.
+    ///
+    /// # Errors
+    /// A file cannot be read or written. Open the transcript again to try again.
+    pub fn finish(mut self, out_bytes: u64, now: Timestamp) -> io::Result<Finished> {
+        self.heal()?;
+        let position = self.state.splitter.position();
+        if self.state.cut && position != out_bytes {
+            // It was finished somewhere else, which cannot be.
+            self.reopen(Cut::Never)?;
+        } else if position > out_bytes {
+            self.reopen(Cut::Last)?;
+        }
+        let mut summary = if self.state.splitter.position() <= out_bytes {
+            self.read_on(out_bytes, now, true)?;
+            self.state.reader.summary()
+        } else {
+            self.warn("something went on writing to the output after the agent had ended");
+            self.summary_until(out_bytes)?
+        };
+        let missing = out_bytes.saturating_sub(self.state.splitter.position());
+        if missing > 0 {
+            self.warn(&format!(
+                "out.log is {missing} bytes shorter than when the agent ended"
+            ));
+        }
+        self.events.sync_data()?;
+        summary.warnings.append(&mut self.warnings);
+        Ok(Finished {
+            summary,
+            events: self.state.seq,
+        })
+    }
+
+    fn heal(&mut self) -> io::Result<()> {
+        if self.broken {
+            self.reopen(Cut::Last)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Goes back to what is on disk.
+    fn reopen(&mut self, cut: Cut) -> io::Result<()> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        *self = Self::resume(self.dir.clone(), self.adapter, cut)?;
+        warnings.append(&mut self.warnings);
+        self.warnings = warnings;
+        Ok(())
+    }
+
+    fn warn(&mut self, text: &str) {
+        if !self.warnings.iter().any(|warning| warning == text) {
+            self.warnings.push(text.to_owned());
+        }
+    }
+
+    /// Records everything up to `limit`; with `all` also the last line without its end.
+    fn read_on(&mut self, limit: u64, now: Timestamp, all: bool) -> io::Result<()> {
+        if self.has_shrunk()? {
+            self.warn("out.log became shorter while the agent was running");
+            self.reopen(Cut::Last)?;
+        }
+        self.broken = true;
+        let mut batch = Batch {
+            time: record::time(now),
+            bytes: Vec::new(),
+        };
+        for (event, end) in std::mem::take(&mut self.state.unrecorded) {
+            batch.add(&mut self.state.seq, &event, end);
+        }
+        self.read_chunks(limit, &mut batch)?;
+        if all {
+            let State {
+                reader,
+                splitter,
+                seq,
+                ..
+            } = &mut self.state;
+            splitter.rest(&mut |line| batch.add_line(reader.as_mut(), seq, &line));
+        }
+        batch.write(&mut self.events)?;
+        self.broken = false;
+        Ok(())
+    }
+
+    fn read_chunks(&mut self, limit: u64, batch: &mut Batch) -> io::Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let State {
+            reader,
+            splitter,
+            seq,
+            ..
+        } = &mut self.state;
+        let mut chunk = Vec::new();
+        while read_chunk(log, splitter.position(), limit, &mut chunk)? {
+            splitter.feed(&chunk, &mut |line| {
+                batch.add_line(reader.as_mut(), seq, &line)
+            });
+            if batch.bytes.len() >= BATCH_BYTES {
+                batch.write(&mut self.events)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `out.log` holds less than was read from it. A command that opens `/dev/stdout`
+    /// to write to it empties the file.
+    fn has_shrunk(&mut self) -> io::Result<bool> {
+        if self.log.is_none() {
+            self.log = open_log(&self.dir)?;
+        }
+        let length = match &self.log {
+            Some(log) => log.metadata()?.len(),
+            None => 0,
+        };
+        Ok(length < self.state.splitter.position())
+    }
+
+    /// What the first `out_bytes` of `out.log` amount to.
+    fn summary_until(&self, out_bytes: u64) -> io::Result<Summary> {
+        let mut state = State::new(self.adapter);
+        let mut chunk = Vec::new();
+        if let Some(log) = &self.log {
+            let reader = state.reader.as_mut();
+            let mut each = |line: Located<'_>| drop(events_of(reader, &line));
+            while read_chunk(log, state.splitter.position(), out_bytes, &mut chunk)? {
+                state.splitter.feed(&chunk, &mut each);
+            }
+            state.splitter.rest(&mut each);
+        }
+        Ok(state.reader.summary())
+    }
+}
+
+/// Lines of `events.jsonl` that are to be written together.
+struct Batch {
+    time: String,
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    fn add_line(&mut self, reader: &mut dyn Reader, seq: &mut u64, line: &Located<'_>) {
+        for event in events_of(reader, line) {
+            self.add(seq, &event, line.end);
+        }
+    }
+
+    fn add(&mut self, seq: &mut u64, event: &AgentEvent, end: u64) {
+        *seq += 1;
+        record::write(&mut self.bytes, *seq, &self.time, event, end);
+    }
+
+    fn write(&mut self, events: &mut File) -> io::Result<()> {
+        events.write_all(&self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// The events of one line, as they are recorded.
+fn events_of(reader: &mut dyn Reader, located: &Located<'_>) -> Vec<AgentEvent> {
+    let length = match located.line {
+        Line::Whole(line) => {
+            let events = reader.line(line);
+            if line.len() <= EMBED_BYTES {
+                return events;
+            }
+            line.len() as u64
+        }
+        Line::Unreadable { length, tail } => {
+            reader.unreadable(length, tail);
+            length
+        }
+    };
+    let place = serde_json::json!({
+        "oversize_line": { "offset": located.start, "length": length }
+    });
+    vec![AgentEvent {
+        kind: EventType::Raw,
+        data: serde_json::value::to_raw_value(&place).expect("this value is JSON"),
+    }]
+}
+
+/// Reads the bytes at `from`, none at or beyond `limit`, into `chunk`; whether there were any.
+fn read_chunk(log: &File, from: u64, limit: u64, chunk: &mut Vec<u8>) -> io::Result<bool> {
+    let length = CHUNK_BYTES.min(limit.saturating_sub(from)) as usize;
+    chunk.resize(length, 0);
+    let mut filled = 0;
+    while filled < length {
+        match log.read_at(&mut chunk[filled..], from + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    chunk.truncate(filled);
+    Ok(filled > 0)
+}
+
+fn open_log(dir: &RunDir) -> io::Result<Option<File>> {
+    match open_regular(OpenOptions::new().read(true), &dir.out_log()) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a regular file. An agent can write in this directory, so a link is not followed and a
+/// pipe must not make the daemon wait.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let file = options
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(named)?;
+    if file.metadata().map_err(named)?.is_file() {
+        Ok(file)
+    } else {
+        Err(named(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "is not a regular file",
+        )))
+    }
+}

@@ -1,0 +1,196 @@
+//! Opens a transcript where it was left: reads `out.log` again up to what `events.jsonl` holds
+//! and compares the two line by line.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::lines::{Located, Splitter};
+use super::{State, events_of, read_chunk, record};
+use crate::adapter::{Adapter, AgentEvent};
+use crate::run_dir::RunDir;
+
+/// Longest line of `events.jsonl` that orch can have written: 1 MiB of output, every byte of it
+/// escaped with six, and what is around it.
+const RECORD_BYTES: u64 = 8 << 20;
+/// Most damaged files that are kept; the last one is overwritten.
+const KEPT_ASIDE: u32 = 9;
+/// How often a file may be found damaged. Twice is enough if nobody else writes to it.
+const ATTEMPTS: u32 = 4;
+
+/// What the comparison found.
+enum Found {
+    /// Everything agrees.
+    Agrees,
+    /// Everything agrees but a last line without its end.
+    Torn,
+    /// From some line on it does not agree.
+    Damaged,
+}
+
+/// Whether a recorded line may end where no `\n` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The last one may: it was the last line when the run was finished.
+    Last,
+    /// None may.
+    Never,
+}
+
+/// Comes to the state that `events.jsonl` ends with, after repairing it where it must be.
+pub(super) fn resume(
+    dir: &RunDir,
+    adapter: &Adapter,
+    log: Option<&File>,
+    events: &File,
+    mut cut: Cut,
+    warnings: &mut Vec<String>,
+) -> io::Result<State> {
+    for _ in 0..ATTEMPTS {
+        let mut replay = Replay {
+            state: State::new(adapter),
+            log,
+            cut,
+            expected: VecDeque::new(),
+            good_bytes: 0,
+        };
+        match replay.run(events)? {
+            Found::Agrees => return Ok(replay.into_state()),
+            Found::Torn => {
+                events.set_len(replay.good_bytes)?;
+                return Ok(replay.into_state());
+            }
+            // Something is recorded after what looked like the last line.
+            Found::Damaged if replay.state.cut => cut = Cut::Never,
+            Found::Damaged => {
+                let aside = keep_aside(dir, events)?;
+                events.set_len(replay.good_bytes)?;
+                warnings.push(format!(
+                    "events.jsonl did not agree with out.log after event {}; it was rebuilt from \
+                     there and the old one is {aside}",
+                    replay.state.seq
+                ));
+            }
+        }
+    }
+    Err(io::Error::other(format!(
+        "{} is being changed by something else",
+        dir.events().display()
+    )))
+}
+
+/// Copies what is to be thrown away; the name of the copy.
+fn keep_aside(dir: &RunDir, events: &File) -> io::Result<String> {
+    let name = |number: u32| format!("events.jsonl.damaged-{number}");
+    let is_free = |number: &u32| !dir.path().join(name(*number)).exists();
+    let name = name((1..KEPT_ASIDE).find(is_free).unwrap_or(KEPT_ASIDE));
+    let path = dir.path().join(&name);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut copy = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
+    let mut from = events;
+    from.seek(SeekFrom::Start(0))?;
+    io::copy(&mut from, &mut copy)?;
+    copy.sync_data()?;
+    Ok(name)
+}
+
+struct Replay<'a> {
+    state: State,
+    log: Option<&'a File>,
+    cut: Cut,
+    /// Events that follow from `out.log` and were not met in `events.jsonl` yet, each with the end
+    /// of its line.
+    expected: VecDeque<(AgentEvent, u64)>,
+    /// How much of `events.jsonl` agrees.
+    good_bytes: u64,
+}
+
+impl Replay<'_> {
+    fn run(&mut self, mut events: &File) -> io::Result<Found> {
+        events.seek(SeekFrom::Start(0))?;
+        let mut recorded = BufReader::with_capacity(256 << 10, events);
+        let (mut line, mut scratch) = (Vec::new(), Vec::new());
+        loop {
+            line.clear();
+            recorded
+                .by_ref()
+                .take(RECORD_BYTES)
+                .read_until(b'\n', &mut line)?;
+            if line.is_empty() {
+                return Ok(Found::Agrees);
+            }
+            if !line.ends_with(b"\n") {
+                let is_last = recorded.fill_buf()?.is_empty();
+                return Ok(if is_last { Found::Torn } else { Found::Damaged });
+            }
+            if !self.meets(&line, &mut scratch)? {
+                return Ok(Found::Damaged);
+            }
+            self.good_bytes += line.len() as u64;
+            self.state.seq += 1;
+        }
+    }
+
+    /// Whether `line` is what has to come next.
+    fn meets(&mut self, line: &[u8], scratch: &mut Vec<u8>) -> io::Result<bool> {
+        let seq = self.state.seq + 1;
+        let (Some(time), Some(end)) = (record::time_of(line, seq), record::end_of(line)) else {
+            return Ok(false);
+        };
+        if self.expected.is_empty() {
+            if self.state.cut {
+                return Ok(false);
+            }
+            self.read_until(end)?;
+        }
+        let Some((event, expected_end)) = self.expected.pop_front() else {
+            return Ok(false);
+        };
+        scratch.clear();
+        record::write(scratch, seq, time, &event, expected_end);
+        Ok(scratch == line)
+    }
+
+    /// Reads `out.log` up to `end`, or to the first lines that tell something. A line without
+    /// its `\n` ends at `end` because it was the last one when the run was finished.
+    fn read_until(&mut self, end: u64) -> io::Result<()> {
+        let Some(log) = self.log else { return Ok(()) };
+        let mut chunk = Vec::new();
+        // What is recorded next comes from the first line that tells something, so nothing is
+        // gained by reading on after it, and a false offset must not fill the memory.
+        while self.expected.is_empty()
+            && read_chunk(log, self.state.splitter.position(), end, &mut chunk)?
+        {
+            self.take(|splitter, each| splitter.feed(&chunk, each));
+        }
+        if self.cut == Cut::Last && self.state.splitter.position() == end {
+            self.state.cut = self.state.splitter.is_within_line();
+            self.take(Splitter::rest);
+        }
+        Ok(())
+    }
+
+    /// Lets `splitter` give lines and keeps their events.
+    fn take(&mut self, give: impl FnOnce(&mut Splitter, &mut dyn FnMut(Located<'_>))) {
+        let State {
+            reader, splitter, ..
+        } = &mut self.state;
+        give(splitter, &mut |line| {
+            let events = events_of(reader.as_mut(), &line).into_iter();
+            self.expected.extend(events.map(|event| (event, line.end)));
+        });
+    }
+
+    fn into_state(mut self) -> State {
+        self.state.unrecorded = self.expected.into();
+        self.state
+    }
+}

@@ -1,0 +1,396 @@
+//! Putting a task's work on the target branch.
+//!
+//! The work always arrives as a merge commit, also where the branch could simply be moved forward:
+//! the target's first-parent history then reads one commit per task, with the task's title, id and
+//! branch in it.
+//!
+//! **Order, and what a crash leaves.** The merge is computed without a checkout. The target ref (and
+//! `refs/orch/landed/<task>` with it) is locked and its value checked; then each checkout that
+//! stands on the target branch is brought along; then the ref is moved. Until the last step nothing
+//! counts as landed. A crash after a checkout was brought along leaves the work staged there and
+//! nothing else changed; landing again finds these files as they should be and completes it. A
+//! checkout is only touched when git finds that no local change would be overwritten.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use orch_core::TaskId;
+use orch_core::engine::Landing;
+
+use super::save::commit_tree;
+use super::{Found, Result, Workspaces, landed_ref, patiently, shown, snapshot, task_branch};
+use crate::git::{BranchName, GitError, Oid, Place, RefUpdate, View, split_nul};
+
+/// How often a landing begins again because the target branch moved meanwhile.
+const TRIES: u32 = 10;
+
+/// How many files a message names.
+const NAMED_FILES: usize = 10;
+
+/// A checkout of the target branch.
+struct Holder {
+    path: PathBuf,
+    view: View,
+}
+
+enum Merge {
+    Clean(Oid),
+    Conflict(Vec<String>),
+    Impossible(String),
+}
+
+impl Workspaces {
+    /// Merges the branch of `task` into the target branch, then removes worktree and branch if
+    /// everything in them is landed.
+    ///
+    /// A branch that was landed before is [`Landing::Landed`] with the commit that carries it; one
+    /// without commits of its own is landed without a commit. What stands in the way is
+    /// [`Landing::Blocked`], and then nothing was changed.
+    ///
+    /// # Errors
+    /// Git or the disk failed, or there is no target branch. Landing again is safe.
+    pub fn land(&self, task: &TaskId, branch: &str, message: &str) -> Result<Landing> {
+        let branch = task_branch(task, branch)?;
+        let _turn = self.turn();
+        for attempt in 1..=TRIES {
+            if let Some(landing) = self.try_land(task, &branch, message)? {
+                return Ok(landing);
+            }
+            thread::sleep(Duration::from_millis(20) * attempt);
+        }
+        Ok(blocked(
+            format!(
+                "branch '{}' was moved by others each of {TRIES} times that landing was tried; \
+                 nothing was changed",
+                self.target
+            ),
+            Vec::new(),
+        ))
+    }
+
+    /// One attempt; `None` when the target branch moved meanwhile.
+    fn try_land(
+        &self,
+        task: &TaskId,
+        branch: &BranchName,
+        message: &str,
+    ) -> Result<Option<Landing>> {
+        let target = self.target_tip()?;
+        let Some(tip) = self.repository.branch_tip(branch)? else {
+            let commit = self.landed_before(task, &target)?;
+            return Ok(Some(Landing::Landed { commit }));
+        };
+        if self.repository.is_ancestor(&tip, &target)? {
+            let commit = self.already_landed(task, &tip, &target)?;
+            self.clean_up(task, branch, &tip);
+            return Ok(Some(Landing::Landed { commit }));
+        }
+        let tree = match self.merge(&target, &tip)? {
+            Merge::Clean(tree) => tree,
+            Merge::Conflict(files) => return Ok(Some(self.conflict(branch, files))),
+            Merge::Impossible(why) => return Ok(Some(blocked(why, Vec::new()))),
+        };
+        let message = landing_message(task, branch, message);
+        let view = self.view(&self.repository.place())?;
+        let commit = commit_tree(&view, &tree, &[target.clone(), tip.clone()], &message)?;
+        let landing = self.publish(task, &target, &commit)?;
+        if matches!(landing, Some(Landing::Landed { .. })) {
+            self.clean_up(task, branch, &tip);
+        }
+        Ok(landing)
+    }
+
+    fn conflict(&self, branch: &BranchName, files: Vec<String>) -> Landing {
+        let message = format!(
+            "branch '{branch}' conflicts with '{}' in {}; nothing was changed",
+            self.target,
+            named(&files)
+        );
+        blocked(message, files)
+    }
+
+    /// The commit that carried this task, if it is still on the target branch.
+    fn landed_before(&self, task: &TaskId, target: &Oid) -> Result<Option<String>> {
+        match self.repository.resolve(&landed_ref(task)?)? {
+            Some(commit) if self.repository.is_ancestor(&commit, target)? => {
+                Ok(Some(commit.to_string()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The commit that carries a branch which the target branch contains: what landed it, or its
+    /// tip when somebody else merged it, or nothing when it never had a commit of its own.
+    fn already_landed(&self, task: &TaskId, tip: &Oid, target: &Oid) -> Result<Option<String>> {
+        if let Some(commit) = self.landed_before(task, target)? {
+            return Ok(Some(commit));
+        }
+        let is_a_base = self.repository.is_on_first_parents(tip, target)?;
+        Ok((!is_a_base).then(|| tip.to_string()))
+    }
+
+    /// Merges two commits without touching any file or index.
+    fn merge(&self, target: &Oid, tip: &Oid) -> Result<Merge> {
+        let view = self.view(&self.repository.place())?;
+        let output = view
+            .call([
+                "merge-tree",
+                "--write-tree",
+                "-z",
+                "--name-only",
+                "--no-messages",
+            ])
+            .argument(target.as_str())
+            .argument(tip.as_str())
+            .variable("GIT_ATTR_SOURCE", target.as_str())
+            .run()?;
+        let fields = split_nul(&output.stdout);
+        match (output.status.code(), fields.split_first()) {
+            (Some(0), Some((tree, _))) => Ok(Merge::Clean(shown(tree).parse::<Oid>()?)),
+            (Some(1), Some((_, files))) => {
+                let files: BTreeSet<String> = files.iter().map(|file| shown(file)).collect();
+                Ok(Merge::Conflict(files.into_iter().collect()))
+            }
+            _ => match output.failure() {
+                error if error.stderr().contains("unrelated histories") => {
+                    Ok(Merge::Impossible(format!(
+                        "the branch has no history in common with '{}'; nothing was changed",
+                        self.target
+                    )))
+                }
+                error => Err(error.into()),
+            },
+        }
+    }
+
+    /// Moves the target branch from `old` to `new` and every checkout of it along.
+    fn publish(&self, task: &TaskId, old: &Oid, new: &Oid) -> Result<Option<Landing>> {
+        let holders = self.holders()?;
+        for holder in &holders {
+            if let Some(landing) = self.obstacle(holder, old, new)? {
+                return Ok(Some(landing));
+            }
+        }
+        let landed = landed_ref(task)?;
+        let updates = [
+            RefUpdate {
+                name: self.target.reference(),
+                old: Some(old.clone()),
+                new: Some(new.clone()),
+            },
+            RefUpdate {
+                old: self.repository.resolve(&landed)?,
+                new: Some(new.clone()),
+                name: landed,
+            },
+        ];
+        let why = format!("landed {task}");
+        let Ok(prepared) = self.repository.prepare_refs(&updates, &why)? else {
+            return Ok(None);
+        };
+        let mut moved = Vec::new();
+        for holder in &holders {
+            if let Err(error) = holder.advance(old, new) {
+                undo(&moved, old, new)?;
+                return Ok(Some(self.not_brought_along(holder, &error, Vec::new())));
+            }
+            moved.push(holder);
+        }
+        if let Err(error) = prepared.commit() {
+            // The answer may be lost although the ref was moved; only then the files are right.
+            if self.repository.branch_tip(&self.target)?.as_ref() != Some(new) {
+                undo(&moved, old, new)?;
+                return Err(error.into());
+            }
+        }
+        Ok(Some(Landing::Landed {
+            commit: Some(new.to_string()),
+        }))
+    }
+
+    /// The checkouts whose files must follow the target branch.
+    fn holders(&self) -> Result<Vec<Holder>> {
+        let target = self.target.reference();
+        let mut holders = Vec::new();
+        for listed in self.repository.worktrees()? {
+            let stands_on_target = listed.branch.as_deref() == Some(target.as_str().as_bytes());
+            if !stands_on_target || !listed.path.is_dir() {
+                continue;
+            }
+            if let Some(git_dir) = self.repository.git_dir_of(&listed.path) {
+                let place = self.repository.checkout(&git_dir, &listed.path);
+                holders.push(self.holder(&place, listed.path)?);
+            }
+        }
+        Ok(holders)
+    }
+
+    fn holder(&self, place: &Place, path: PathBuf) -> Result<Holder> {
+        Ok(Holder {
+            path,
+            view: self.view(place)?,
+        })
+    }
+
+    /// What keeps a checkout from following, if anything does. Changes no file.
+    fn obstacle(&self, holder: &Holder, old: &Oid, new: &Oid) -> Result<Option<Landing>> {
+        // Exit status 1 only says that some file is changed.
+        let refreshed = holder
+            .view
+            .call(["update-index", "-q", "--refresh"])
+            .run()?;
+        if refreshed.status.code() != Some(1)
+            && let Err(error) = refreshed.successful()
+            && !error.is_contention()
+        {
+            return Err(error.into());
+        }
+        let tried = patiently(|| {
+            let call = holder.view.call(["read-tree", "-n", "-m", "-u"]);
+            call.argument(old.as_str()).argument(new.as_str())
+        });
+        match tried {
+            Ok(_) => Ok(None),
+            Err(error @ GitError::Failed { .. }) => {
+                let files = self.local_changes(holder, old, new)?;
+                Ok(Some(self.not_brought_along(holder, &error, files)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn not_brought_along(&self, holder: &Holder, error: &GitError, files: Vec<String>) -> Landing {
+        let why = if files.is_empty() {
+            format!("git cannot update it ({})", error.stderr())
+        } else {
+            format!("it has changes of its own in {}", named(&files))
+        };
+        let message = format!(
+            "'{}' is checked out in {} and {why}; commit or stash them there and approve again; \
+             nothing was changed",
+            self.target,
+            holder.path.display()
+        );
+        blocked(message, files)
+    }
+
+    /// The files that `new` would overwrite and that a checkout holds something else in.
+    fn local_changes(&self, holder: &Holder, old: &Oid, new: &Oid) -> Result<Vec<String>> {
+        let diff = |options: &[&str]| {
+            let all = [
+                "diff-index",
+                "-z",
+                "--name-only",
+                "--no-ext-diff",
+                "--no-textconv",
+            ];
+            let call = holder.view.call(all.iter().chain(options));
+            call.argument("--ignore-submodules=dirty")
+                .argument(old.as_str())
+                .succeed()
+        };
+        let mut changed: BTreeSet<Vec<u8>> = split_nul(&diff(&[])?.stdout).into_iter().collect();
+        changed.extend(split_nul(&diff(&["--cached"])?.stdout));
+        let listed = holder.view.call(["ls-files", "-z"]).succeed()?;
+        let tracked: BTreeSet<Vec<u8>> = split_nul(&listed.stdout).into_iter().collect();
+        let in_the_way = |path: &Vec<u8>| {
+            let untracked = !tracked.contains(path)
+                && fs::symlink_metadata(holder.path.join(OsStr::from_bytes(path))).is_ok();
+            changed.contains(path) || untracked
+        };
+        let touched = self.repository.changed_paths(old, new)?;
+        Ok(touched
+            .iter()
+            .filter(|path| in_the_way(path))
+            .map(|path| shown(path))
+            .collect())
+    }
+
+    /// Removes worktree and branch if nothing in them is only there. What fails stays for a later
+    /// call: the work has landed, and nothing that happens here changes that.
+    fn clean_up(&self, task: &TaskId, branch: &BranchName, tip: &Oid) {
+        let _ = self.try_clean_up(task, branch, tip);
+    }
+
+    fn try_clean_up(&self, task: &TaskId, branch: &BranchName, tip: &Oid) -> Result<()> {
+        let path = self.home()?.join(task.as_str());
+        match self.find(&path)? {
+            Found::Nothing => {}
+            Found::Gone(_) => self.forget(&path)?,
+            Found::HalfMade(_) => return Ok(()),
+            Found::Worktree(worktree) => {
+                if !self.stands_on(&worktree, branch)? {
+                    return Ok(());
+                }
+                let view = self.view(&self.place_of(&worktree))?;
+                let found = snapshot::take(&view, &worktree, tip)?;
+                let clean = found.left_out.is_empty()
+                    && found.holds.is_empty()
+                    && found.tree == self.repository.tree_of(tip)?;
+                if !clean {
+                    return Ok(());
+                }
+                self.remove_worktree(&worktree)?;
+            }
+        }
+        self.delete_branch(branch, tip)
+    }
+}
+
+impl Holder {
+    /// Takes index and files from `old` to `new`; git refuses if that overwrites anything.
+    fn advance(&self, old: &Oid, new: &Oid) -> std::result::Result<(), GitError> {
+        patiently(|| {
+            let call = self.view.call(["read-tree", "-m", "-u"]);
+            call.argument(old.as_str()).argument(new.as_str())
+        })?;
+        Ok(())
+    }
+}
+
+/// Takes checkouts back after the ref could not be moved.
+fn undo(moved: &[&Holder], old: &Oid, new: &Oid) -> Result<()> {
+    for holder in moved {
+        holder.advance(new, old)?;
+    }
+    Ok(())
+}
+
+fn blocked(message: String, files: Vec<String>) -> Landing {
+    Landing::Blocked { message, files }
+}
+
+/// The message of a merge commit: the words, then what ties it to its task.
+fn landing_message(task: &TaskId, branch: &BranchName, message: &str) -> String {
+    let words = match message.trim() {
+        "" => "Work of an agent",
+        words => words,
+    };
+    format!("{words}\n\nOrch-Task: {task}\nOrch-Branch: {branch}")
+}
+
+/// Files for a sentence.
+fn named(files: &[String]) -> String {
+    let first = files.iter().take(NAMED_FILES).cloned().collect::<Vec<_>>();
+    match files.len().saturating_sub(NAMED_FILES) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_ten_files_and_counts_the_rest() {
+        let files: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+        assert_eq!(named(&files[..2]), "0, 1");
+        assert_eq!(named(&files), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more");
+    }
+}

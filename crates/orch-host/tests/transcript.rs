@@ -1,0 +1,440 @@
+//! `events.jsonl` follows from `out.log`: exactly once, whatever happens in between.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use orch_core::outcome::Verdict;
+use orch_core::{RunId, Timestamp};
+use orch_host::adapter::find;
+use orch_host::run_dir::RunDir;
+use orch_host::transcript::{Finished, Transcript};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+const NOW: Timestamp = Timestamp(1_795_364_103_004);
+
+/// A run whose output the test writes.
+struct Run {
+    dir: RunDir,
+    adapter: &'static str,
+    _home: TempDir,
+}
+
+impl Run {
+    fn new(adapter: &'static str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path(), &RunId::from_entropy(7));
+        dir.create().unwrap();
+        Self {
+            dir,
+            adapter,
+            _home: home,
+        }
+    }
+
+    fn with(adapter: &'static str, output: &[u8]) -> Self {
+        let run = Self::new(adapter);
+        run.print(output);
+        run
+    }
+
+    /// What the agent does: append to its output.
+    fn print(&self, bytes: &[u8]) {
+        let log = self.dir.out_log();
+        let mut log = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(log)
+            .unwrap();
+        log.write_all(bytes).unwrap();
+    }
+
+    fn open(&self) -> Transcript {
+        Transcript::open(self.dir.clone(), find(self.adapter).unwrap()).unwrap()
+    }
+
+    fn finish(&self) -> Finished {
+        let length = fs::metadata(self.dir.out_log()).map_or(0, |data| data.len());
+        self.open().finish(length, NOW).unwrap()
+    }
+
+    fn events(&self) -> String {
+        fs::read_to_string(self.dir.events()).unwrap()
+    }
+
+    fn damaged(&self) -> Option<Vec<u8>> {
+        fs::read(self.dir.path().join("events.jsonl.damaged-1")).ok()
+    }
+}
+
+/// Every line must be JSON, numbered without a gap.
+fn parsed(events: &str) -> Vec<serde_json::Value> {
+    assert!(events.is_empty() || events.ends_with('\n'));
+    let lines: Vec<serde_json::Value> = events
+        .split_terminator('\n')
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (at, line) in lines.iter().enumerate() {
+        assert_eq!(line["seq"], at + 1);
+        let time = line["time"].as_str().unwrap();
+        assert!(time.ends_with('Z') && time.len() == 24, "{time}");
+    }
+    lines
+}
+
+/// The same without what may differ.
+fn timeless(events: &str) -> Vec<serde_json::Value> {
+    let mut lines = parsed(events);
+    for line in &mut lines {
+        line["time"].take();
+    }
+    lines
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = format!(
+        "{}/fixtures/claude/{name}.jsonl",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    fs::read(path).unwrap()
+}
+
+/// What a run gives that was read in one go.
+fn in_one_go(adapter: &'static str, output: &[u8]) -> (Vec<serde_json::Value>, Finished) {
+    let run = Run::with(adapter, output);
+    let finished = run.finish();
+    let events = timeless(&run.events());
+    assert_eq!(events.len() as u64, finished.events);
+    (events, finished)
+}
+
+#[test]
+fn a_line_of_events_is_what_the_documentation_says() {
+    let run = Run::with("shell", "hé\nyou\r\nlast".as_bytes());
+    let finished = run.finish();
+    assert_eq!(
+        run.events(),
+        "{\"seq\":1,\"time\":\"2026-11-22T16:15:03.004Z\",\"type\":\"text\",\"data\":{\"text\":\"hé\"},\"end\":4}\n\
+         {\"seq\":2,\"time\":\"2026-11-22T16:15:03.004Z\",\"type\":\"text\",\"data\":{\"text\":\"you\"},\"end\":9}\n\
+         {\"seq\":3,\"time\":\"2026-11-22T16:15:03.004Z\",\"type\":\"text\",\"data\":{\"text\":\"last\"},\"end\":13}\n"
+    );
+    assert_eq!(finished.events, 3);
+    assert_eq!(finished.summary.result.as_deref(), Some("hé\nyou\r\nlast"));
+    assert_eq!(finished.summary.warnings, [""; 0]);
+    let mode = fs::metadata(run.dir.events()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn data_is_what_the_agent_printed() {
+    let output = fixture("unicode");
+    let run = Run::with("claude", &output);
+    run.finish();
+    let events = run.events();
+    let output = String::from_utf8(output).unwrap();
+    for line in output
+        .lines()
+        .filter(|line| !line.contains(r#""type":"assistant""#))
+    {
+        assert!(
+            events.contains(&format!("\"data\":{line},\"end\":")),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn only_complete_lines_are_read_before_the_end() {
+    let run = Run::new("shell");
+    let mut transcript = run.open();
+    let mut count = || transcript.advance(NOW).unwrap().events;
+    assert_eq!(count(), 0, "there is no out.log yet");
+    for (bytes, events) in [
+        ("a", 0),
+        ("\nb", 1),
+        ("c\nd\n", 3),
+        ("", 3),
+        ("\n", 4),
+        ("e", 4),
+    ] {
+        run.print(bytes.as_bytes());
+        assert_eq!(count(), events, "{bytes:?}");
+    }
+    assert_eq!(transcript.finish(9, NOW).unwrap().events, 5);
+    assert_eq!(parsed(&run.events())[4]["end"], 9);
+}
+
+#[test]
+fn the_final_word_is_seen_as_soon_as_it_is_said() {
+    let output = fixture("ok");
+    let run = Run::new("claude");
+    let mut transcript = run.open();
+    let (most, last) = output.split_at(output.len() - 2);
+    run.print(most);
+    assert!(!transcript.advance(NOW).unwrap().terminal_seen);
+    run.print(last);
+    run.print(b"\n");
+    assert!(transcript.advance(NOW).unwrap().terminal_seen);
+    drop(transcript);
+    assert!(run.open().advance(NOW).unwrap().terminal_seen);
+}
+
+#[test]
+fn a_torn_last_line_is_completed_at_every_byte() {
+    let output = b"one\ntwo\n\nthree";
+    let (expected, finished) = in_one_go("shell", output);
+    let run = Run::with("shell", output);
+    run.finish();
+    let whole = run.events();
+    for length in 0..whole.len() {
+        fs::write(run.dir.events(), &whole[..length]).unwrap();
+        assert_eq!(run.finish(), finished, "{length}");
+        assert_eq!(timeless(&run.events()), expected, "{length}");
+    }
+    assert_eq!(run.damaged(), None);
+}
+
+#[test]
+fn the_events_of_one_line_are_recorded_together_or_completed() {
+    // Its result line gives two events, usage and result.
+    let output = fixture("ok");
+    let (expected, finished) = in_one_go("claude", &output);
+    let run = Run::with("claude", &output);
+    run.finish();
+    let whole = run.events();
+    let first_of_two = whole.match_indices('\n').nth(expected.len() - 2).unwrap().0 + 1;
+    fs::write(run.dir.events(), &whole[..first_of_two]).unwrap();
+    let later = Timestamp(NOW.0 + 60_000);
+    let mut transcript = run.open();
+    assert_eq!(
+        transcript.advance(later).unwrap().events,
+        expected.len() as u64
+    );
+    assert_eq!(
+        transcript.finish(output.len() as u64, later).unwrap(),
+        finished
+    );
+    assert!(
+        run.events().starts_with(&whole[..first_of_two]),
+        "what was there keeps its time"
+    );
+    assert_eq!(timeless(&run.events()), expected);
+}
+
+#[test]
+fn a_damaged_file_is_kept_aside_and_rebuilt() {
+    let output = b"one\ntwo\nthree\n";
+    let (expected, finished) = in_one_go("shell", output);
+    let damage: [fn(&str) -> String; 8] = [
+        |events| events.replace("\"two\"", "\"2\""),
+        |events| events.replace("\"seq\":2", "\"seq\":3"),
+        |events| events.replace("\"end\":8", "\"end\":7"),
+        |events| events.replace("\"end\":14", "\"end\":13"),
+        |events| events.replace("\"end\":8", "\"end\":800000000"),
+        |events| events.replace("\"type\":\"text\"", "\"type\":\"raw\""),
+        |events| events.replacen('\n', "\n\n", 1),
+        |events| {
+            format!(
+                "{events}{{\"seq\":4,\"time\":\"2026-11-22T16:15:03.004Z\",\"type\":\"text\",\"data\":{{\"text\":\"\"}},\"end\":14}}\n"
+            )
+        },
+    ];
+    for damage in damage {
+        let run = Run::with("shell", output);
+        run.finish();
+        let damaged = damage(&run.events());
+        fs::write(run.dir.events(), &damaged).unwrap();
+        let rebuilt = run.finish();
+        assert_eq!(timeless(&run.events()), expected, "{damaged}");
+        assert_eq!(rebuilt.summary.result, finished.summary.result);
+        assert_eq!(rebuilt.summary.warnings.len(), 1, "{damaged}");
+        assert_eq!(run.damaged().as_deref(), Some(damaged.as_bytes()));
+    }
+}
+
+#[test]
+fn output_that_was_emptied_while_it_was_read_is_said() {
+    let run = Run::with("shell", b"one\ntwo\n");
+    let mut transcript = run.open();
+    transcript.advance(NOW).unwrap();
+    fs::write(run.dir.out_log(), "new\n").unwrap();
+    assert_eq!(transcript.advance(NOW).unwrap().events, 1);
+    let finished = transcript.finish(4, NOW).unwrap();
+    assert_eq!(finished.summary.result.as_deref(), Some("new"));
+    assert_eq!(
+        finished.summary.warnings.len(),
+        2,
+        "{:?}",
+        finished.summary.warnings
+    );
+    assert!(
+        String::from_utf8(run.damaged().unwrap())
+            .unwrap()
+            .contains("two")
+    );
+}
+
+#[test]
+fn what_is_written_after_the_end_decides_nothing() {
+    let output = fixture("sigterm-group-tool");
+    let forged = br#"{"type":"result","subtype":"success","is_error":false,"result":"done"}"#;
+    let run = Run::with("claude", &output);
+    run.print(b"\n");
+    run.print(forged);
+    run.print(b"\n");
+    let mut transcript = run.open();
+    assert!(transcript.advance(NOW).unwrap().terminal_seen);
+    for transcript in [transcript, run.open()] {
+        let finished = transcript.finish(output.len() as u64, NOW).unwrap();
+        assert_eq!(finished.summary.verdict, Verdict::NoResult);
+        assert_eq!(finished.summary.warnings.len(), 1);
+        assert_eq!(parsed(&run.events()).len() as u64, finished.events);
+    }
+}
+
+#[test]
+fn a_last_line_that_somebody_else_went_on_with_ends_where_the_agent_ended() {
+    let run = Run::with("shell", b"one\nlast");
+    let mut transcript = run.open();
+    run.print(b" and more");
+    transcript.advance(NOW).unwrap();
+    let finished = transcript.finish(8, NOW).unwrap();
+    assert_eq!(finished.summary.result.as_deref(), Some("one\nlast"));
+    assert_eq!(parsed(&run.events())[1]["data"]["text"], "last");
+    let before = run.events();
+    let mut again = run.open();
+    assert_eq!(
+        again.advance(NOW).unwrap().events,
+        2,
+        "the run was finished"
+    );
+    assert_eq!(again.finish(8, NOW).unwrap(), finished);
+    assert_eq!(run.events(), before);
+    assert_eq!(run.damaged(), None);
+}
+
+#[test]
+fn output_that_is_missing_is_said_and_never_a_success() {
+    let run = Run::new("claude");
+    let finished = run.open().finish(100, NOW).unwrap();
+    assert_eq!(finished.summary.verdict, Verdict::NoResult);
+    assert_eq!(
+        finished.summary.warnings,
+        ["out.log is 100 bytes shorter than when the agent ended"]
+    );
+}
+
+#[test]
+fn what_is_not_a_regular_file_is_refused_at_once() {
+    let run = Run::new("shell");
+    std::os::unix::fs::symlink("/etc/passwd", run.dir.out_log()).unwrap();
+    let open = |run: &Run| {
+        Transcript::open(run.dir.clone(), find("shell").unwrap())
+            .err()
+            .unwrap()
+    };
+    assert!(open(&run).to_string().contains("out.log"));
+    fs::remove_file(run.dir.out_log()).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, run.dir.out_log(), rustix::fs::Mode::RWXU).unwrap();
+    assert!(open(&run).to_string().contains("not a regular file"));
+}
+
+#[test]
+fn lines_of_more_than_a_mebibyte_are_read_and_only_pointed_at() {
+    let text = "x".repeat(20 << 20);
+    let output = format!(
+        "{{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"s\"}}\n\
+         {{\"type\":\"result\",\"session_id\":\"s\",\"is_error\":false,\"result\":\"{text}\"}}\n"
+    );
+    let run = Run::with("claude", output.as_bytes());
+    let mut transcript = run.open();
+    assert!(transcript.advance(NOW).unwrap().terminal_seen);
+    let finished = transcript.finish(output.len() as u64, NOW).unwrap();
+    assert_eq!(finished.summary.verdict, Verdict::Success);
+    assert_eq!(finished.summary.result, Some(text));
+    let events = parsed(&run.events());
+    let first = output.find('\n').unwrap() + 1;
+    assert_eq!(events[1]["type"], "raw");
+    assert_eq!(events[1]["data"]["oversize_line"]["offset"], first);
+    assert_eq!(
+        events[1]["data"]["oversize_line"]["length"],
+        output.len() - first - 1
+    );
+    assert_eq!(run.finish(), finished, "opened again it says the same");
+}
+
+#[test]
+fn hostile_bytes_give_readable_events() {
+    let output = b"nul \0\ninvalid \xff\xfe\ncrlf\r\n\x1b]0;title\x07\nsep \xe2\x80\xa8 in line\nhalf \xe2\x82";
+    for adapter in ["shell", "claude"] {
+        let (events, finished) = in_one_go(adapter, output);
+        assert_eq!(events.len(), 6, "{adapter}");
+        assert_eq!(events[1]["data"]["lossy"], true);
+        assert_eq!(events[5]["data"]["text"], "half \u{fffd}");
+        assert_ne!(finished.summary.verdict, Verdict::Success);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However the output comes in and whenever the daemon is started again, the events are those
+    /// of one reading, and every state of the file on the way is a prefix of them.
+    #[test]
+    fn restarts_change_nothing(
+        name in prop::sample::select(vec!["ok", "think", "limit", "sigterm-group-tool", "big"]),
+        adapter in prop::sample::select(vec!["claude", "shell"]),
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0..4_usize), 0..12),
+        noise in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let mut output = fixture(name);
+        output.extend(&noise);
+        let (expected, finished) = in_one_go(adapter, &output);
+        let run = Run::new(adapter);
+        let mut ends: Vec<_> = cuts.iter().map(|(at, restart, torn)| (at.index(output.len()), *restart, *torn)).collect();
+        ends.sort_unstable();
+        let mut transcript = run.open();
+        let mut printed = 0;
+        for (end, restart, torn) in ends {
+            run.print(&output[printed..end]);
+            printed = end;
+            let count = transcript.advance(NOW).unwrap().events as usize;
+            let seen = timeless(&run.events());
+            prop_assert_eq!(seen.len(), count);
+            prop_assert!(expected.starts_with(&seen));
+            if restart {
+                drop(transcript);
+                let whole = fs::read(run.dir.events()).unwrap();
+                fs::write(run.dir.events(), &whole[..whole.len().saturating_sub(torn * 7)]).unwrap();
+                transcript = run.open();
+            }
+        }
+        run.print(&output[printed..]);
+        prop_assert_eq!(transcript.finish(output.len() as u64, NOW).unwrap(), finished);
+        prop_assert_eq!(timeless(&run.events()), expected);
+        prop_assert_eq!(run.damaged(), None);
+    }
+
+    /// A damaged `events.jsonl` is repaired whatever the damage.
+    #[test]
+    fn any_damage_is_repaired(
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8_u32), 1..6),
+    ) {
+        let output = fixture("ok");
+        let (expected, finished) = in_one_go("claude", &output);
+        let run = Run::with("claude", &output);
+        run.finish();
+        let mut events = fs::read(run.dir.events()).unwrap();
+        for (at, bit) in flips {
+            let at = at.index(events.len());
+            events[at] ^= 1 << bit;
+        }
+        fs::write(run.dir.events(), &events).unwrap();
+        let repaired = run.finish();
+        prop_assert_eq!(repaired.summary.verdict, finished.summary.verdict);
+        prop_assert_eq!(timeless(&run.events()), expected);
+    }
+}

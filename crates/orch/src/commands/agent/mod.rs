@@ -1,0 +1,107 @@
+//! `orch agent`: one file per verb. Agents live in `orch.toml`; these commands edit it.
+
+mod add;
+mod disable;
+mod edit;
+mod enable;
+mod list;
+mod remove;
+mod show;
+
+pub use list::table;
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use orch_api::types::Agent as ApiAgent;
+use orch_daemon::config::AgentFields;
+use orch_daemon::project::Project;
+use serde_json::json;
+
+use crate::args::{Agent, AgentSettings};
+use crate::context::Context;
+use crate::error::{Result, UserError};
+use crate::exit::Ending;
+
+/// Runs a verb.
+pub fn run(context: &Context, command: &Agent) -> Result<Ending> {
+    match command {
+        Agent::Add(args) => add::run(context, args),
+        Agent::List => list::run(context),
+        Agent::Show(args) => show::run(context, args),
+        Agent::Edit(args) => edit::run(context, args),
+        Agent::Remove(args) => remove::run(context, args),
+        Agent::Enable(args) => enable::run(context, args),
+        Agent::Disable(args) => disable::run(context, args),
+    }
+}
+
+/// The kinds of agents there are.
+fn adapters() -> Vec<&'static str> {
+    orch_daemon::adapters()
+}
+
+/// A name that an agent may have.
+fn checked<T>(name: &str) -> Result<T>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    name.parse()
+        .map_err(|error: T::Err| UserError::usage("bad_agent_name", error.to_string()))
+}
+
+/// What was said about an agent, as the configuration takes it.
+fn fields(settings: &AgentSettings) -> AgentFields {
+    let several = |given: &Vec<String>| (!given.is_empty()).then(|| given.clone());
+    let variables = settings.env.iter().cloned();
+    AgentFields {
+        adapter: None,
+        model: settings.model.clone(),
+        role: settings.role.clone(),
+        labels: several(&settings.labels),
+        command: settings.command.clone(),
+        system_prompt: settings.system_prompt.clone(),
+        permission: settings.permission.clone(),
+        max_turns: settings.max_turns,
+        max_parallel: settings.max_parallel,
+        env: variables.map(|(key, value)| (key, Some(value))).collect(),
+        args: several(&settings.args),
+        enabled: None,
+    }
+}
+
+/// Says what became of an agent, and has a daemon take it over at once.
+fn told(context: &Context, project: &Project, name: &str, change: &str, text: &str) -> Result<()> {
+    let printer = &context.printer;
+    take_over(context, project);
+    if printer.is_json() {
+        printer.json(&json!({ "name": name, "change": change }))
+    } else if printer.is_quiet() {
+        printer.line(name)
+    } else {
+        printer.talk(text)
+    }
+}
+
+/// A daemon also notices by itself; asking it makes sure that the next command finds it so.
+pub fn take_over(context: &Context, project: &Project) {
+    let status = match orch_daemon::connect(project) {
+        Ok(client) => client.reload().map_err(UserError::from),
+        Err(error) => Err(error.into()),
+    };
+    let trouble = match status {
+        Ok(status) => status.config_error,
+        Err(error) => Some(error.message),
+    };
+    if let Some(trouble) = trouble {
+        context.printer.warn(&format!(
+            "orch.toml is changed, but not in force yet: {trouble}"
+        ));
+    }
+}
+
+/// The agents as they are in force.
+fn in_force(context: &Context) -> Result<Vec<ApiAgent>> {
+    Ok(context.client()?.status()?.agents)
+}

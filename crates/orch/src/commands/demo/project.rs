@@ -1,0 +1,263 @@
+//! The stage of the demo: a directory that vanishes, a git project in it, agents and tasks.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use orch_api::client::Client;
+use orch_api::types::NewTask;
+use orch_daemon::config::{self, AgentFields};
+use orch_daemon::project::Project;
+
+use crate::error::{Kind, Result, UserError};
+
+/// The agents: name, script, runs at once.
+const AGENTS: [(&str, &str, u32); 4] = [
+    ("builder", include_str!("agents/builder.sh"), 3),
+    ("flaky", include_str!("agents/flaky.sh"), 1),
+    ("leaky", include_str!("agents/leaky.sh"), 1),
+    ("sleepy", include_str!("agents/sleepy.sh"), 1),
+];
+
+/// What differs from the usual, so that all of it takes seconds.
+const SETTINGS: [(&str, &str); 5] = [
+    ("project.max_agents", "6"),
+    ("defaults.review", "auto"),
+    ("retry.base", "200ms"),
+    ("limits.leak_grace", "200ms"),
+    ("limits.stop_grace", "1s"),
+];
+
+/// How long the agent that hangs may hang, milliseconds.
+const HANG_MS: u64 = 1_000;
+
+/// The stage. It vanishes with this value unless it is kept.
+pub struct Stage {
+    /// Where everything is.
+    pub directory: PathBuf,
+    /// The project in it.
+    pub project: Project,
+    _vanishing: Vanishing,
+}
+
+/// A directory that is removed in the end, however the demo ends.
+struct Vanishing {
+    directory: PathBuf,
+    keep: bool,
+}
+
+impl Drop for Vanishing {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed from a temporary directory does no harm there.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+impl Stage {
+    /// Builds the stage.
+    ///
+    /// # Errors
+    /// No git, or no place.
+    pub fn build(keep: bool) -> Result<Self> {
+        let directory = fresh_directory()?;
+        let vanishing = Vanishing {
+            directory: directory.clone(),
+            keep,
+        };
+        let root = directory.join("project");
+        make(&root)?;
+        make(&directory.join("meeting"))?;
+        write(&root.join("README.md"), "A project of orch demo.\n")?;
+        for (name, script, _) in AGENTS {
+            write(&directory.join(format!("{name}.sh")), script)?;
+        }
+        git(&root, &["init", "--quiet", "--initial-branch=main"])?;
+        git(&root, &["config", "user.name", "orch demo"])?;
+        git(&root, &["config", "user.email", "demo@example.invalid"])?;
+        let project = configured(&root, &directory)?;
+        git(&root, &["add", "--all"])?;
+        git(&root, &["commit", "--quiet", "--message=Start of the demo"])?;
+        Ok(Self {
+            directory,
+            project,
+            _vanishing: vanishing,
+        })
+    }
+
+    /// Queues the tasks.
+    ///
+    /// # Errors
+    /// orch refused one.
+    pub fn queue(&self) -> Result<()> {
+        let client = orch_daemon::connect(&self.project)?;
+        let plan = add(&client, task("Plan the release", "builder", &[]))?;
+        let after_plan = [plan.as_str()];
+        let mut parts = Vec::new();
+        for part in ["Build the parser", "Build the printer", "Build the tests"] {
+            let mut part = task(part, "builder", &after_plan);
+            part.description = "Work together with the other two.".to_owned();
+            parts.push(add(&client, part)?);
+        }
+        parts.push(add(
+            &client,
+            task("Write the changelog", "flaky", &after_plan),
+        )?);
+        parts.push(add(
+            &client,
+            task("Start the preview", "leaky", &after_plan),
+        )?);
+        let mut hanging = task("Ask for the weather", "sleepy", &[]);
+        hanging.max_attempts = Some(1);
+        hanging.timeout_ms = Some(HANG_MS);
+        let hanging = add(&client, hanging)?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let mut last = task("Put the release together", "builder", &parts);
+        last.after_any = vec![hanging];
+        add(&client, last)?;
+        Ok(())
+    }
+
+    /// The files on the branch that work lands on.
+    ///
+    /// # Errors
+    /// git could not tell.
+    pub fn landed_files(&self) -> Result<Vec<String>> {
+        let text = git(
+            &self.project.root,
+            &["ls-tree", "-r", "--name-only", "main"],
+        )?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+}
+
+fn task(title: &str, agent: &str, depends_on: &[&str]) -> NewTask {
+    NewTask {
+        title: title.to_owned(),
+        agent: Some(agent.to_owned()),
+        depends_on: depends_on.iter().map(|id| (*id).to_owned()).collect(),
+        ..NewTask::default()
+    }
+}
+
+fn add(client: &Client, new: NewTask) -> Result<String> {
+    let changed = client.add_task(&new)?;
+    let missing = || UserError::new(Kind::Internal, "protocol", "a task was added and not shown");
+    changed.task.map(|task| task.id).ok_or_else(missing)
+}
+
+fn configured(root: &Path, directory: &Path) -> Result<Project> {
+    let adapters = orch_daemon::adapters();
+    let project = config::init(root, Some("demo"), Some("main"))?.project;
+    for (key, value) in SETTINGS {
+        config::set(&project, key, value, &adapters)?;
+    }
+    for (name, _, at_once) in AGENTS {
+        let place = directory.display().to_string();
+        let fields = AgentFields {
+            adapter: Some("shell".to_owned()),
+            command: Some(format!("sh \"$DEMO_DIR/{name}.sh\"")),
+            max_parallel: Some(at_once),
+            env: [("DEMO_DIR".to_owned(), Some(place))].into(),
+            ..AgentFields::default()
+        };
+        let name = name.parse().map_err(|_| {
+            UserError::new(
+                Kind::Internal,
+                "internal",
+                "an agent of the demo has no name",
+            )
+        })?;
+        config::add_agent(&project, &name, &fields, &adapters)?;
+    }
+    Ok(project)
+}
+
+/// A new directory that nobody else can look into.
+fn fresh_directory() -> Result<PathBuf> {
+    let base = std::env::temp_dir();
+    let base = base.canonicalize().unwrap_or(base);
+    for number in 0..1_000 {
+        let directory = base.join(format!("orch-demo-{}-{number}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let what = format!("cannot make the directory {}", directory.display());
+                return Err(UserError::io(&what, &error));
+            }
+        }
+    }
+    let message = format!("{} is full of earlier demos", base.display());
+    Err(UserError::new(Kind::Conflict, "exists", message))
+}
+
+fn make(directory: &Path) -> Result<()> {
+    let what = format!("cannot make {}", directory.display());
+    fs::create_dir(directory).map_err(|error| UserError::io(&what, &error))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let what = format!("cannot write {}", path.display());
+    fs::write(path, text).map_err(|error| UserError::io(&what, &error))
+}
+
+/// Calls git in the demo's own project, untouched by the user's configuration; what it printed.
+fn git(root: &Path, arguments: &[&str]) -> Result<String> {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(root)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| {
+            UserError::new(Kind::Unreachable, "git", "cannot start git")
+                .caused_by(&error)
+                .hint("'orch doctor' says which git is needed")
+        })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let message = format!("'git {}' ended with {}", arguments.join(" "), output.status);
+    let said = io::Error::other(said);
+    Err(UserError::new(Kind::Internal, "git", message).caused_by(&said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scripts_are_shell() {
+        for (name, script, _) in AGENTS {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(name);
+            fs::write(&path, script).unwrap();
+            let checked = Command::new("sh").arg("-n").arg(&path).status().unwrap();
+            assert!(checked.success(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_stage_vanishes_unless_it_is_kept() {
+        for keep in [false, true] {
+            let directory = fresh_directory().unwrap();
+            drop(Vanishing {
+                directory: directory.clone(),
+                keep,
+            });
+            assert_eq!(directory.exists(), keep);
+            if keep {
+                fs::remove_dir(&directory).unwrap();
+            }
+        }
+    }
+}

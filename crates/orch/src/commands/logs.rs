@@ -1,0 +1,296 @@
+//! `orch logs`: what agents did and said, or the bytes they wrote.
+
+mod said;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use orch_api::client::{Client, Next, RunQuery, StreamQuery};
+use orch_api::types::{AgentEvent, Event, Run, Task};
+
+use crate::args::Logs;
+use crate::context::Context;
+use crate::duration;
+use crate::error::{Result, UserError};
+use crate::exit::Ending;
+use crate::follow::{self, News};
+use crate::printer::{Label, Printer};
+use crate::untrusted::Untrusted;
+
+/// How long a follower waits before it looks whether there is anything to wait for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Most runs of a task or agent that are read.
+const RUNS_MOST: u32 = 10_000;
+
+/// Prints logs.
+pub fn run(context: &Context, args: &Logs) -> Result<Ending> {
+    let since = args.since.as_deref().map(since).transpose()?;
+    let mut reading = Reading::new(&context.printer, args, since);
+    loop {
+        // Noted before the runs are listed, so that a run that starts in between is not missed.
+        let client = context.client()?;
+        let after = client.status()?.last_event;
+        let runs = chosen(&client, args)?;
+        if runs.is_empty() && !args.follow {
+            context.printer.talk("No runs.")?;
+        }
+        for run in &runs {
+            reading.read(&client, run)?;
+        }
+        if !args.follow || !is_more_to_come(&client, args, &runs)? {
+            return reading.finish();
+        }
+        drop(client);
+        wait_for_run(context, args, after)?;
+    }
+}
+
+/// Reads a moment: how long ago, or when.
+fn since(text: &str) -> Result<String> {
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment.to_string());
+    }
+    let millis = duration::milliseconds(text).map_err(|problem| {
+        UserError::usage("bad_time", format!("'{text}' is not a time: {problem}"))
+            .hint("'--since 1h' or '--since 2026-01-31T09:00:00Z'")
+    })?;
+    let ago = SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX));
+    let moment = Timestamp::now()
+        .checked_sub(ago)
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(moment.to_string())
+}
+
+/// The runs to read, oldest first.
+fn chosen(client: &Client, args: &Logs) -> Result<Vec<Run>> {
+    if let Some(run) = &args.run {
+        return Ok(vec![client.run(run)?]);
+    }
+    let newest_only = args.task.is_none() && args.agent.is_none();
+    let mut runs = client.runs(&RunQuery {
+        task: args.task.clone(),
+        agent: args.agent.clone(),
+        limit: Some(if newest_only { 1 } else { RUNS_MOST }),
+    })?;
+    runs.reverse();
+    Ok(runs)
+}
+
+/// Whether a follower should go on waiting.
+fn is_more_to_come(client: &Client, args: &Logs, runs: &[Run]) -> Result<bool> {
+    if let Some(task) = &args.task {
+        return Ok(is_moving(&client.task(task)?));
+    }
+    if args.agent.is_some() || runs.is_empty() {
+        return Ok(true);
+    }
+    Ok(runs.iter().any(|run| {
+        client
+            .run(&run.id)
+            .is_ok_and(|run| run.finished_at.is_none())
+    }))
+}
+
+fn is_moving(task: &Task) -> bool {
+    task.wait
+        .as_ref()
+        .is_some_and(|wait| wait.actor != "person" || wait.code == "not_served")
+}
+
+/// Waits until something happens that a follower of these logs may want to read.
+fn wait_for_run(context: &Context, args: &Logs, after: u64) -> Result<()> {
+    follow::events(context, after, PATIENCE, &mut |_, news| {
+        Ok(match news {
+            News::Event(event) if is_wanted(event, args) => ControlFlow::Break(()),
+            News::Event(_) | News::Quiet => ControlFlow::Continue(()),
+        })
+    })
+}
+
+fn is_wanted(event: &Event, args: &Logs) -> bool {
+    let same = |given: &Option<String>, found: &Option<String>| {
+        given.as_deref().is_none_or(|given| {
+            found
+                .as_deref()
+                .is_some_and(|found| found.starts_with(given))
+        })
+    };
+    same(&args.task, &event.task) && same(&args.agent, &event.agent) && same(&args.run, &event.run)
+}
+
+/// What has been read of each run so far.
+struct Reading<'a> {
+    printer: &'a Printer,
+    args: &'a Logs,
+    since: Option<String>,
+    /// Events or bytes, by run.
+    read: BTreeMap<String, u64>,
+    all: Vec<AgentEvent>,
+}
+
+impl<'a> Reading<'a> {
+    const fn new(printer: &'a Printer, args: &'a Logs, since: Option<String>) -> Self {
+        Self {
+            printer,
+            args,
+            since,
+            read: BTreeMap::new(),
+            all: Vec::new(),
+        }
+    }
+
+    /// Reads what is new of a run, to its end if following.
+    fn read(&mut self, client: &Client, run: &Run) -> Result<()> {
+        let known = self.read.get(&run.id).copied();
+        if known.is_none() {
+            self.heading(run)?;
+        }
+        let known = known.unwrap_or(0);
+        let read = if self.args.raw || self.args.stderr {
+            self.bytes(client, run, known)?
+        } else {
+            self.events(client, run, known)?
+        };
+        self.read.insert(run.id.clone(), read);
+        Ok(())
+    }
+
+    fn heading(&self, run: &Run) -> Result<()> {
+        let several = self.args.task.is_some() || self.args.agent.is_some();
+        if !several || self.printer.is_json() || self.args.raw || self.args.stderr {
+            return Ok(());
+        }
+        let agent = Untrusted::line(&run.agent);
+        let text = format!("{} of {} by {agent}, {}", run.id, run.task_id, run.status);
+        self.printer
+            .line(self.printer.painted(Label::Strong, &text))
+    }
+
+    fn events(&mut self, client: &Client, run: &Run, mut after: u64) -> Result<u64> {
+        let query = StreamQuery {
+            after: (after > 0).then_some(after),
+            since: self.since.clone(),
+            follow: self.args.follow,
+            limit: None,
+        };
+        let mut lines = client.run_events(&run.id, &query)?;
+        while let Next::Item(event) = lines.next_agent_event(None)? {
+            after = event.seq;
+            match (self.printer.is_json(), self.args.follow) {
+                (true, true) => self.printer.json_line(&event)?,
+                (true, false) => self.all.push(event),
+                (false, _) => said::print(self.printer, &event)?,
+            }
+        }
+        Ok(after)
+    }
+
+    fn bytes(&self, client: &Client, run: &Run, known: u64) -> Result<u64> {
+        let stream = if self.args.stderr { "err" } else { "out" };
+        let mut chunks = client.run_log(&run.id, stream, self.args.follow)?;
+        let mut read: u64 = 0;
+        let mut text = Text::default();
+        while let Next::Item(chunk) = chunks.next(None)? {
+            let skip = known.saturating_sub(read).min(chunk.len() as u64);
+            read += chunk.len() as u64;
+            let new = &chunk[usize::try_from(skip).unwrap_or(chunk.len())..];
+            if self.printer.is_terminal() {
+                // Byte for byte is for files and pipes; a terminal would obey them.
+                self.printer.raw(text.shown(new).as_bytes())?;
+            } else {
+                self.printer.raw(new)?;
+            }
+        }
+        self.printer.raw(text.rest().as_bytes())?;
+        Ok(read.max(known))
+    }
+
+    fn finish(self) -> Result<Ending> {
+        if self.printer.is_json() && !self.args.follow && !self.args.raw && !self.args.stderr {
+            self.printer.json(&self.all)?;
+        }
+        Ok(Ending::Done)
+    }
+}
+
+/// Bytes that arrive in pieces, as text: a piece may end within a character.
+#[derive(Default)]
+struct Text {
+    pending: Vec<u8>,
+}
+
+impl Text {
+    fn shown(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
+        let end = whole_characters(&self.pending);
+        let rest = self.pending.split_off(end);
+        let whole = std::mem::replace(&mut self.pending, rest);
+        Untrusted::block(&String::from_utf8_lossy(&whole)).to_string()
+    }
+
+    fn rest(self) -> String {
+        Untrusted::block(&String::from_utf8_lossy(&self.pending)).to_string()
+    }
+}
+
+/// How many bytes there are before a last character that may still be going on, or before a `\r`
+/// whose `\n` may still come.
+fn whole_characters(bytes: &[u8]) -> usize {
+    if bytes.last() == Some(&b'\r') {
+        return bytes.len() - 1;
+    }
+    let longest = bytes.len().min(4);
+    for back in 1..=longest {
+        let at = bytes.len() - back;
+        if let Err(error) = std::str::from_utf8(&bytes[at..])
+            && error.error_len().is_none()
+            && error.valid_up_to() == 0
+        {
+            return at;
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_put_together_before_they_are_shown() {
+        let whole = "aß\r\n日本\u{1b}[2J🙂z".as_bytes();
+        let expected = "aß\n日本\\x1b[2J🙂z";
+        for cut in 0..whole.len() {
+            let mut text = Text::default();
+            let shown = text.shown(&whole[..cut]) + &text.shown(&whole[cut..]) + &text.rest();
+            assert_eq!(shown, expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_text_is_shown_as_that() {
+        let mut text = Text::default();
+        assert_eq!(
+            text.shown(b"a\xffb\xe6") + &text.rest(),
+            "a\u{fffd}b\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn since_is_a_time_or_how_long_ago() {
+        assert_eq!(
+            since("2026-01-31T09:00:00Z").unwrap(),
+            "2026-01-31T09:00:00Z"
+        );
+        let moment: Timestamp = since("1h").unwrap().parse().unwrap();
+        let ago = Timestamp::now().duration_since(moment).as_secs();
+        assert!((3_600..3_700).contains(&ago), "{ago}");
+        let error = since("yesterday").expect_err("not a time");
+        assert_eq!(
+            (error.code.as_str(), error.details.hint.is_some()),
+            ("bad_time", true)
+        );
+    }
+}

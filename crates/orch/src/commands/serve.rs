@@ -1,0 +1,98 @@
+//! `orch serve`: the daemon, in this process.
+
+use std::sync::Arc;
+
+use orch_daemon::{Daemon, End, LogLine, LogSink, Options};
+
+use crate::args::{LogFormat, Serve};
+use crate::context::Context;
+use crate::error::Result;
+use crate::exit::Ending;
+use crate::printer::{Label, Printer};
+use crate::untrusted::Untrusted;
+use crate::view;
+
+/// Serves until told to stop, or until nothing can move any more.
+pub fn run(context: &Context, args: &Serve) -> Result<Ending> {
+    let project = context.project()?;
+    let options = Options {
+        once: args.once,
+        only: None,
+        max_agents: args.max_agents,
+        signals: true,
+        verbose: args.verbose,
+    };
+    let log = log(context, format(context, args));
+    let daemon = Daemon::start(&project, options, log)?;
+    let end = daemon.wait();
+    if !args.once {
+        return Ok(Ending::Done);
+    }
+    told(&context.printer, &end)
+}
+
+fn format(context: &Context, args: &Serve) -> LogFormat {
+    let printer = &context.printer;
+    let by_itself = if printer.is_terminal() && !printer.is_json() {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    };
+    args.log_format.unwrap_or(by_itself)
+}
+
+fn log(context: &Context, format: LogFormat) -> LogSink {
+    let printer = Arc::clone(&context.printer);
+    Arc::new(move |line| {
+        // A daemon does not end because nobody reads its log.
+        let _ = match format {
+            LogFormat::Json => printer.json_line(line),
+            LogFormat::Text => printer.line(text(&printer, line)),
+        };
+    })
+}
+
+/// One line of the log for a person.
+fn text(printer: &Printer, line: &LogLine) -> String {
+    let label = match line.level {
+        "error" => Label::Bad,
+        "warn" => Label::Attention,
+        _ => Label::Plain,
+    };
+    let time = view::time_of_day(printer, &line.time);
+    let level = printer.painted(label, &format!("{:5}", line.level));
+    let mut text = format!("{time} {level} {}", Untrusted::line(&line.event));
+    for (name, value) in [
+        ("task", &line.task),
+        ("run", &line.run),
+        ("agent", &line.agent),
+    ] {
+        if let Some(value) = value {
+            text.push_str(&format!(" {name}={}", Untrusted::line(value)));
+        }
+    }
+    if let Some(message) = &line.message {
+        text.push_str(&format!(": {}", Untrusted::line(message)));
+    }
+    text
+}
+
+/// Says what did not come to a good end.
+///
+/// # Errors
+/// It could not be printed.
+pub fn told(printer: &Printer, end: &End) -> Result<Ending> {
+    for line in &end.failed {
+        let sign = printer.painted_talk(Label::Bad, view::sign(printer, "failed"));
+        printer.talk(format!("{sign} failed: {}", Untrusted::line(line)))?;
+    }
+    for line in &end.stuck {
+        let sign = printer.painted_talk(Label::Attention, "!");
+        printer.talk(format!("{sign} stuck: {}", Untrusted::line(line)))?;
+    }
+    if end.failed.is_empty() && end.stuck.is_empty() {
+        Ok(Ending::Done)
+    } else {
+        Ok(Ending::WorkFailed)
+    }
+}

@@ -1,0 +1,33 @@
+//! `orch task list`
+
+use jiff::Timestamp;
+use orch_api::client::TaskQuery;
+
+use crate::args::{TaskList, word};
+use crate::context::Context;
+use crate::error::Result;
+use crate::exit::Ending;
+use crate::view;
+
+/// Lists tasks.
+pub fn run(context: &Context, args: &TaskList) -> Result<Ending> {
+    let printer = &context.printer;
+    let limit = view::listing_limit(printer, args.limit);
+    let tasks = context.client()?.tasks(&TaskQuery {
+        status: args.status.iter().map(|status| word(*status)).collect(),
+        label: args.label.clone(),
+        agent: args.agent.clone(),
+        limit: Some(limit),
+    })?;
+    if printer.is_json() {
+        printer.json(&tasks)?;
+    } else if printer.is_quiet() {
+        tasks.iter().try_for_each(|task| printer.line(&task.id))?;
+    } else if tasks.is_empty() {
+        printer.talk("No tasks.")?;
+    } else {
+        printer.table(&view::tasks(printer, &tasks, Timestamp::now()))?;
+    }
+    view::tell_if_cut(printer, tasks.len(), limit, args.limit)?;
+    Ok(Ending::Done)
+}

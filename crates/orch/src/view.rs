@@ -1,0 +1,347 @@
+//! How tasks and runs look to a person: one place for signs, ages and the columns of a listing.
+
+use jiff::Timestamp;
+use orch_api::types::{Failure, Run, Task};
+
+use crate::duration;
+use crate::error::Result;
+use crate::printer::{Label, Printer};
+use crate::table::{Cell, Table};
+use crate::untrusted::Untrusted;
+
+/// What a status means to the eye, never by colour alone.
+fn meaning(status: &str) -> (Label, &'static str, &'static str) {
+    match status {
+        "running" | "in_progress" | "starting" | "serving" => (Label::Busy, "●", "*"),
+        "done" | "completed" => (Label::Good, "✓", "+"),
+        "failed" | "timed_out" | "not_started" | "lost" => (Label::Bad, "✗", "x"),
+        "review" => (Label::Attention, "!", "!"),
+        "cancelled" | "stopped" => (Label::Faint, "-", "-"),
+        _ => (Label::Plain, "◌", "o"),
+    }
+}
+
+/// The sign of a status.
+#[must_use]
+pub fn sign(printer: &Printer, status: &str) -> &'static str {
+    let (_, unicode, ascii) = meaning(status);
+    if printer.is_unicode() { unicode } else { ascii }
+}
+
+/// A status as a table shows it.
+#[must_use]
+pub fn status_cell(printer: &Printer, status: &str) -> Cell {
+    let (label, ..) = meaning(status);
+    Cell::new(status).label(label).sign(sign(printer, status))
+}
+
+/// A status within a sentence or heading.
+#[must_use]
+pub fn status_text(printer: &Printer, status: &str) -> String {
+    let (label, ..) = meaning(status);
+    let text = format!("{} {}", sign(printer, status), Untrusted::line(status));
+    printer.painted(label, &text)
+}
+
+/// A moment as data carries it, as people read it: in their zone, to the second.
+#[must_use]
+pub fn moment(printer: &Printer, time: &str) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(time) => {
+            let zoned = time.to_zoned(printer.zone().clone());
+            zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+        }
+        Err(_) => Untrusted::line(time).to_string(),
+    }
+}
+
+/// The time of day of a moment.
+#[must_use]
+pub fn time_of_day(printer: &Printer, time: &str) -> String {
+    let moment = moment(printer, time);
+    moment
+        .split_once(' ')
+        .map_or(moment.clone(), |(_, time)| time.to_owned())
+}
+
+/// How long ago a moment was.
+#[must_use]
+pub fn age(time: &str, now: Timestamp) -> String {
+    let Ok(time) = time.parse::<Timestamp>() else {
+        return String::new();
+    };
+    match u64::try_from(now.duration_since(time).as_millis()) {
+        Ok(millis) if millis >= 1_000 => format!("{} ago", largest_unit(millis)),
+        _ => "now".to_owned(),
+    }
+}
+
+fn largest_unit(millis: u64) -> String {
+    let shown = duration::shown(millis);
+    shown.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// How long a run took, or has taken so far.
+#[must_use]
+pub fn took(run: &Run, now: Timestamp) -> String {
+    let moment = |text: &Option<String>| text.as_deref().and_then(|it| it.parse().ok());
+    let Some(started): Option<Timestamp> = moment(&run.started_at) else {
+        return String::new();
+    };
+    let ended = moment(&run.finished_at).unwrap_or(now);
+    let millis = ended.duration_since(started).as_millis();
+    u64::try_from(millis).map_or_else(|_| String::new(), duration::shown)
+}
+
+/// A cell for something that may be missing.
+#[must_use]
+pub fn optional(text: Option<&str>) -> Cell {
+    text.map_or_else(Cell::empty, Cell::new)
+}
+
+/// A listing of tasks.
+#[must_use]
+pub fn tasks(printer: &Printer, tasks: &[Task], now: Timestamp) -> Table {
+    let headings = [
+        "ID",
+        "STATUS",
+        "PRI",
+        "AGENT",
+        "LABELS",
+        "TRIES",
+        "CHANGED",
+        "TITLE",
+        "WAITS FOR",
+    ];
+    let mut table = Table::new(&headings).giving_way("TITLE");
+    for task in tasks {
+        let tries = match task.attempts {
+            0 => Cell::empty(),
+            tries => format!("{tries}/{}", task.max_attempts).into(),
+        };
+        table.row(vec![
+            task.id.as_str().into(),
+            status_cell(printer, &task.status),
+            task.priority.to_string().into(),
+            optional(task.agent.as_deref()),
+            task.labels.join(",").into(),
+            tries,
+            changed(printer, &task.updated_at, now),
+            task.title.as_str().into(),
+            waits_for(task),
+        ]);
+    }
+    table
+}
+
+/// An age for a person, the moment itself for a program.
+fn changed(printer: &Printer, time: &str, now: Timestamp) -> Cell {
+    if printer.is_terminal() {
+        Cell::from(age(time, now)).label(Label::Faint)
+    } else {
+        time.into()
+    }
+}
+
+fn waits_for(task: &Task) -> Cell {
+    match (&task.wait, &task.failure) {
+        (Some(wait), _) if wait.actor == "person" => Cell::new(&wait.code).label(Label::Attention),
+        (Some(wait), _) => Cell::new(&wait.code).label(Label::Faint),
+        (None, Some(failure)) => Cell::new(&failure.code).label(Label::Faint),
+        (None, None) => Cell::empty(),
+    }
+}
+
+/// A listing of runs.
+#[must_use]
+pub fn runs(printer: &Printer, runs: &[Run], now: Timestamp) -> Table {
+    let headings = [
+        "ID", "TASK", "AGENT", "TRY", "STATUS", "EXIT", "TOOK", "COST", "STARTED", "REASON",
+    ];
+    let mut table = Table::new(&headings).giving_way("REASON");
+    for run in runs {
+        let cost = run.cost_usd.map(|cost| format!("${cost:.2}"));
+        table.row(vec![
+            run.id.as_str().into(),
+            run.task_id.as_str().into(),
+            run.agent.as_str().into(),
+            run.attempt.to_string().into(),
+            status_cell(printer, &run.status),
+            exit_text(run).into(),
+            took(run, now).into(),
+            optional(cost.as_deref()),
+            changed(printer, run.started_at.as_deref().unwrap_or_default(), now),
+            reason(run.failure.as_ref()),
+        ]);
+    }
+    table
+}
+
+fn reason(failure: Option<&Failure>) -> Cell {
+    failure.map_or_else(Cell::empty, |failure| {
+        format!("{}: {}", failure.code, failure.message).into()
+    })
+}
+
+/// What the kernel said about the end of a run's process; empty if nobody heard it.
+#[must_use]
+pub fn exit_text(run: &Run) -> String {
+    match (run.exit_code, run.signal) {
+        (Some(code), _) => code.to_string(),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => String::new(),
+    }
+}
+
+/// Rows of a listing that a person can take in.
+const ROWS_FOR_PEOPLE: u32 = 100;
+/// Most rows the daemon gives at once.
+const ROWS_MOST: u32 = 10_000;
+
+/// How many rows a listing asks for.
+#[must_use]
+pub fn listing_limit(printer: &Printer, given: Option<u32>) -> u32 {
+    let for_people = printer.is_terminal() && !printer.is_json() && !printer.is_quiet();
+    given.unwrap_or(if for_people {
+        ROWS_FOR_PEOPLE
+    } else {
+        ROWS_MOST
+    })
+}
+
+/// Warns when a listing may have been cut where nobody asked for it.
+///
+/// # Errors
+/// Never, as [`Printer::talk`].
+pub fn tell_if_cut(printer: &Printer, rows: usize, limit: u32, given: Option<u32>) -> Result<()> {
+    if given.is_some() || rows < limit as usize {
+        return Ok(());
+    }
+    if limit == ROWS_MOST {
+        printer.warn(&format!(
+            "only the newest {limit} are listed; narrow it with a filter"
+        ));
+        return Ok(());
+    }
+    printer.hint(format!(
+        "only the newest {limit} are listed; '-n {ROWS_MOST}' lists more"
+    ))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::args::Global;
+    use crate::printer::tests::{printer, terminal};
+    use orch_api::types::{Usage, Wait};
+
+    pub fn now() -> Timestamp {
+        "2026-01-02T03:04:05Z".parse().unwrap()
+    }
+
+    pub fn task(id: &str, status: &str, title: &str) -> Task {
+        Task {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            description: String::new(),
+            status: status.to_owned(),
+            priority: 3,
+            agent: None,
+            labels: Vec::new(),
+            depends_on: Vec::new(),
+            after_any: Vec::new(),
+            scope: Vec::new(),
+            attachments: Vec::new(),
+            workspace: "worktree".to_owned(),
+            review: "manual".to_owned(),
+            attempts: 0,
+            max_attempts: 3,
+            timeout_ms: Some(7_200_000),
+            stall_ms: None,
+            result: None,
+            failure: None,
+            wait: None,
+            feedback: None,
+            last_run: None,
+            branch: None,
+            landed: None,
+            created_at: "2026-01-02T01:04:05Z".to_owned(),
+            updated_at: "2026-01-02T03:01:05Z".to_owned(),
+        }
+    }
+
+    pub fn run(id: &str, task: &str, status: &str) -> Run {
+        Run {
+            id: id.to_owned(),
+            task_id: task.to_owned(),
+            agent: "coder".to_owned(),
+            adapter: "claude".to_owned(),
+            attempt: 1,
+            status: status.to_owned(),
+            exit_code: None,
+            signal: None,
+            failure: None,
+            result: None,
+            usage: Usage::default(),
+            cost_usd: None,
+            session_id: None,
+            branch: None,
+            commit: None,
+            warnings: Vec::new(),
+            events: 0,
+            created_at: "2026-01-02T03:00:00Z".to_owned(),
+            started_at: Some("2026-01-02T03:00:01Z".to_owned()),
+            finished_at: None,
+        }
+    }
+
+    pub fn wait(code: &str, actor: &str, message: &str) -> Wait {
+        Wait {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            actor: actor.to_owned(),
+            until: None,
+        }
+    }
+
+    #[test]
+    fn a_listing_of_tasks_on_a_terminal() {
+        let (printer, ..) = printer(&Global::default(), &terminal(72));
+        let mut waiting = task(
+            "tsk_7m3k9q2x4d1v",
+            "todo",
+            "Deploy \u{1b}[2J it all, every day",
+        );
+        waiting.wait = Some(wait("dependency", "task", "waits"));
+        let done = task("tsk_1m3k9q2x4d1v", "done", "Short");
+        let table = tasks(&printer, &[waiting, done], now());
+        insta::assert_snapshot!(table.aligned(Some(72), &|_, text: &str| text.to_owned()));
+    }
+
+    #[test]
+    fn a_listing_of_runs_for_a_program() {
+        let (printer, ..) = printer(&Global::default(), &crate::printer::Surroundings::default());
+        let mut failed = run("run_1m3k9q2x4d1v", "tsk_7m3k9q2x4d1v", "failed");
+        failed.exit_code = Some(3);
+        failed.finished_at = Some("2026-01-02T03:01:31Z".to_owned());
+        failed.failure = Some(Failure {
+            code: "exit_nonzero".to_owned(),
+            message: "the command ended with 3".to_owned(),
+            evidence: "exit status 3".to_owned(),
+        });
+        let table = runs(&printer, &[failed], now());
+        assert_eq!(
+            table.separated(),
+            "run_1m3k9q2x4d1v\ttsk_7m3k9q2x4d1v\tcoder\t1\tfailed\t3\t1m 30s\t\t\
+             2026-01-02T03:00:01Z\texit_nonzero: the command ended with 3\n"
+        );
+    }
+
+    #[test]
+    fn ages_are_short() {
+        assert_eq!(age("2026-01-02T03:01:05Z", now()), "3m ago");
+        assert_eq!(age("2026-01-02T03:04:05Z", now()), "now");
+        assert_eq!(age("2027-01-02T03:04:05Z", now()), "now");
+        assert_eq!(age("nonsense", now()), "");
+    }
+}

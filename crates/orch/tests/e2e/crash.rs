@@ -1,0 +1,118 @@
+//! The daemon is killed; its agents are not, and nothing is lost.
+
+use std::fs;
+
+use crate::harness::{Project, fifo, text};
+
+const AGENTS: &str = "\
+[agents.worker]\nadapter = \"shell\"\ncommand = '''
+echo \"start $ORCH_RUN_ID\" >> \"$LEDGER\"
+echo began
+read nothing < \"$GATE\"
+echo ended
+echo \"end $ORCH_RUN_ID\" >> \"$LEDGER\"
+exit 0
+'''\nmax_parallel = 3\nenv = { GATE = \"$GATE\", LEDGER = \"$LEDGER\" }\n\
+[defaults]\nworkspace = \"shared\"\nreview = \"auto\"\n";
+
+#[test]
+fn a_killed_daemon_finds_its_agents_again() {
+    let project = Project::new(AGENTS);
+    fifo(&project.outside("gate"));
+    let environment = [
+        ("GATE", project.outside("gate")),
+        ("LEDGER", project.outside("ledger")),
+    ];
+    let tasks: Vec<String> = (0..3)
+        .map(|n| project.add(&format!("task {n}"), &[]))
+        .collect();
+    let mut first = project.serve_with(&[], &environment);
+    first.wait_for_events("run_running", 3);
+    first.signal(rustix::process::Signal::KILL);
+    drop(first);
+
+    let status = project.json(&["status"]);
+    assert_eq!(status["service"], "stopped");
+    assert_eq!(
+        status["runs"].as_array().map(Vec::len),
+        Some(3),
+        "they still run: {status}"
+    );
+
+    let mut second = project.serve_with(&[], &environment);
+    open_gate(&project);
+    second.wait_for_events("task_done", 3);
+    assert_eq!(second.drain(), Some(0));
+    check_recorded(&project, &tasks);
+}
+
+#[test]
+fn ends_that_nobody_saw_are_found_by_the_next_command() {
+    let project = Project::new(AGENTS);
+    fifo(&project.outside("gate"));
+    let environment = [
+        ("GATE", project.outside("gate")),
+        ("LEDGER", project.outside("ledger")),
+    ];
+    let tasks: Vec<String> = (0..3)
+        .map(|n| project.add(&format!("task {n}"), &[]))
+        .collect();
+    let mut first = project.serve_with(&[], &environment);
+    first.wait_for_events("run_running", 3);
+    let runs: Vec<_> = tasks.iter().map(|task| project.last_run(task)).collect();
+    first.signal(rustix::process::Signal::KILL);
+    drop(first);
+
+    open_gate(&project);
+    for run in &runs {
+        // The supervisor holds this lock until the end is recorded on disk.
+        let lock = fs::File::open(project.run_dir(run).join("alive.lock")).unwrap();
+        lock.lock().unwrap();
+    }
+    for task in &tasks {
+        assert_eq!(project.task(task)["status"], "done");
+    }
+    check_recorded(&project, &tasks);
+}
+
+fn open_gate(project: &Project) {
+    // Held open for all three: each reads one line.
+    let gate = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(project.outside("gate"))
+        .unwrap();
+    std::io::Write::write_all(&mut &gate, b"go\ngo\ngo\n").unwrap();
+    // Closed only when every agent has read: the ledger says so.
+    while fs::read_to_string(project.outside("ledger"))
+        .unwrap()
+        .matches("end ")
+        .count()
+        < 3
+    {
+        std::thread::yield_now();
+    }
+}
+
+fn check_recorded(project: &Project, tasks: &[String]) {
+    let ledger = fs::read_to_string(project.outside("ledger")).unwrap();
+    for task in tasks {
+        assert_eq!(project.task(task)["status"], "done");
+        let runs = project.json(&["runs", "--task", task]);
+        assert_eq!(
+            runs.as_array().map(Vec::len),
+            Some(1),
+            "started once: {runs}"
+        );
+        let run = &runs[0];
+        assert_eq!(
+            (run["status"].as_str(), run["exit_code"].as_i64()),
+            (Some("completed"), Some(0))
+        );
+        assert_eq!(run["result"], "began\nended\n");
+        for word in ["start", "end"] {
+            let line = format!("{word} {}", text(run, "id"));
+            assert_eq!(ledger.matches(&line).count(), 1, "{ledger}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! A throw-away project and the means to run `orch` in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use orch_api::client::Client;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A git repository with an orch project in it, gone when dropped.
+pub struct Project {
+    dir: TempDir,
+}
+
+impl Project {
+    /// A project whose agents are given by `agents`, TOML of the `[agents]` table.
+    pub fn new(agents: &str) -> Self {
+        let project = Self::bare();
+        project.ok(&["init", "--name", "test"]);
+        let path = project.root().join("orch.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text + "\n" + agents).unwrap();
+        project
+    }
+
+    /// A git repository with one commit and no orch project.
+    pub fn bare() -> Self {
+        let project = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(project.root()).unwrap();
+        fs::create_dir(project.home()).unwrap();
+        project.git(&["init", "--quiet", "--initial-branch=main"]);
+        project.git(&["config", "user.name", "Tester"]);
+        project.git(&["config", "user.email", "tester@example.invalid"]);
+        fs::write(project.root().join("readme.txt"), "hello\n").unwrap();
+        project.git(&["add", "."]);
+        project.git(&["commit", "--quiet", "--message=first"]);
+        project
+    }
+
+    /// The repository.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("repo")
+    }
+
+    /// A place outside the repository.
+    pub fn outside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn home(&self) -> PathBuf {
+        self.outside("home")
+    }
+
+    /// The directory of a run.
+    pub fn run_dir(&self, run: &Value) -> PathBuf {
+        self.root().join(".orch/runs").join(text(run, "id"))
+    }
+
+    /// Git in the repository, which must succeed; what it printed.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let output = self.clean("git").args(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "git {arguments:?}: {}",
+            lossy(&output.stderr)
+        );
+        lossy(&output.stdout)
+    }
+
+    fn clean(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.root())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.home())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `orch` with these arguments, not yet started.
+    pub fn orch(&self, arguments: &[&str]) -> Command {
+        let mut command = self.clean(env!("CARGO_BIN_EXE_orch"));
+        command.args(arguments);
+        command
+    }
+
+    /// `orch`, however it ends.
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.orch(arguments).output().unwrap()
+    }
+
+    /// `orch`, which must succeed; what it printed, without the line end.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "orch {arguments:?}: {:?}\n{out}{err}",
+            output.status
+        );
+        out.trim_end().to_owned()
+    }
+
+    /// `orch --json`, which must succeed; what it printed.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.push("--json");
+        serde_json::from_str(&self.ok(&all)).unwrap()
+    }
+
+    /// `orch`, which must end with this code; what it said on stderr.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "orch {arguments:?}\n{out}{err}"
+        );
+        err
+    }
+
+    /// Adds a task; its id.
+    pub fn add(&self, title: &str, more: &[&str]) -> String {
+        let mut arguments = vec!["task", "add", title, "--quiet"];
+        arguments.extend(more);
+        self.ok(&arguments)
+    }
+
+    /// A task by id.
+    pub fn task(&self, id: &str) -> Value {
+        self.json(&["task", "show", id])
+    }
+
+    /// The last run of a task.
+    pub fn last_run(&self, task: &str) -> Value {
+        let runs = self.json(&["runs", "--task", task]);
+        runs.as_array()
+            .and_then(|runs| runs.first())
+            .expect("a run")
+            .clone()
+    }
+
+    /// A client of the daemon that serves this project.
+    pub fn client(&self) -> Client {
+        Client::unix(&self.root().join(".orch/orch.sock")).unwrap()
+    }
+
+    /// A daemon in the background.
+    pub fn serve(&self, more: &[&str]) -> Served {
+        self.serve_with(more, &[])
+    }
+
+    /// A daemon in the background with more in its environment.
+    pub fn serve_with(&self, more: &[&str], environment: &[(&str, PathBuf)]) -> Served {
+        let mut arguments = vec!["serve", "--log-format", "json"];
+        arguments.extend(more);
+        let mut child = self
+            .orch(&arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut served = Served {
+            child,
+            lines,
+            seen: Vec::new(),
+        };
+        served.wait_for(|line| line["event"] == "serving");
+        served
+    }
+}
+
+/// A daemon, ended when dropped.
+pub struct Served {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    /// Every line so far.
+    pub seen: Vec<Value>,
+}
+
+impl Served {
+    /// The daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads the log until a line of interest comes.
+    pub fn wait_for(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        loop {
+            let line = self.next().expect("the daemon ended without saying it");
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// Reads the log until this event has been said `count` times.
+    pub fn wait_for_events(&mut self, event: &str, count: usize) {
+        for _ in 0..count {
+            self.wait_for(|line| line["event"] == event);
+        }
+    }
+
+    fn next(&mut self) -> Option<Value> {
+        let mut text = String::new();
+        if self.lines.read_line(&mut text).unwrap() == 0 {
+            return None;
+        }
+        let line: Value = serde_json::from_str(&text).unwrap();
+        self.seen.push(line.clone());
+        Some(line)
+    }
+
+    /// Sends a signal by number to the daemon alone.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Drains the daemon and waits until it has ended; its exit code.
+    pub fn drain(mut self) -> Option<i32> {
+        self.signal(rustix::process::Signal::TERM);
+        while self.next().is_some() {}
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Ended already in the good case; never left behind in the bad one.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A field that is a text.
+pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text '{field}' in {value}"))
+}
+
+/// Bytes as text for messages.
+pub fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Makes a FIFO.
+pub fn fifo(path: &Path) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+}

@@ -1,0 +1,13 @@
+//! orch as a whole: the real binary, real processes, real git, real SQLite.
+//!
+//! Few and for wiring: what can be shown lower down is shown there. Nothing here sleeps; a test
+//! waits for an event, a process or a file descriptor.
+
+mod complete;
+mod crash;
+mod harness;
+mod many;
+mod outcome;
+mod parallel;
+mod shapes;
+mod work;

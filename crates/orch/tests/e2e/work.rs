@@ -1,0 +1,111 @@
+//! Worktrees from start to landing.
+
+use std::fs;
+
+use crate::harness::{Project, text};
+
+/// Writes a file named by the title's last word, and leaves it uncommitted.
+const AGENTS: &str = "\
+[agents.writer]\nadapter = \"shell\"\ncommand = '''
+name=$(sed -n 's/.*write \\([a-z]*\\).*/\\1/p' \"$ORCH_PROMPT_FILE\" | head -n 1)
+echo \"by $ORCH_TASK_ID, attempt $ORCH_ATTEMPT\" > \"$name.txt\"
+grep -h 'please' \"$ORCH_PROMPT_FILE\" || true
+'''\nmax_parallel = 4\n";
+
+#[test]
+fn uncommitted_work_is_committed_reviewed_and_landed() {
+    let project = Project::new(AGENTS);
+    let task = project.add("write alpha", &[]);
+    project.ok(&["serve", "--once"]);
+
+    let shown = project.task(&task);
+    assert_eq!(shown["status"], "review");
+    assert_eq!(shown["wait"]["code"], "approval");
+    assert!(
+        !project.root().join("alpha.txt").exists(),
+        "nothing lands unasked"
+    );
+    let run = project.last_run(&task);
+    let listed = project.git(&["ls-tree", "--name-only", text(&run, "commit")]);
+    assert!(listed.contains("alpha.txt"), "{listed}");
+
+    project.ok(&["task", "approve", &task]);
+    assert_eq!(project.task(&task)["status"], "done");
+    let landed = fs::read_to_string(project.root().join("alpha.txt")).unwrap();
+    assert_eq!(landed, format!("by {task}, attempt 1\n"));
+    assert_eq!(
+        project.git(&["status", "--porcelain", "--untracked-files=no"]),
+        ""
+    );
+}
+
+#[test]
+fn a_conflict_leaves_the_task_in_review_with_the_files_named() {
+    let project = Project::new(AGENTS);
+    let first = project.add("write same", &[]);
+    let second = project.add("write same thing", &[]);
+    project.ok(&["serve", "--once"]);
+    project.ok(&["task", "approve", &first]);
+    let said = project.fails(4, &["task", "approve", &second]);
+    assert!(said.contains("same.txt"), "{said}");
+    let shown = project.task(&second);
+    assert_eq!(shown["status"], "review");
+    assert_eq!(shown["wait"]["code"], "landing_blocked");
+    let kept = fs::read_to_string(project.root().join("same.txt")).unwrap();
+    assert!(
+        kept.contains(&first),
+        "nothing of the second came in: {kept}"
+    );
+}
+
+#[test]
+fn rejected_work_goes_back_with_the_words() {
+    let project = Project::new(AGENTS);
+    let task = project.add("write beta", &[]);
+    project.ok(&["serve", "--once"]);
+    project.ok(&["task", "reject", &task, "-r", "please use capitals"]);
+    assert_eq!(project.task(&task)["status"], "todo");
+    project.ok(&["serve", "--once"]);
+    let run = project.last_run(&task);
+    assert_eq!(run["attempt"], 2);
+    assert!(
+        text(&run, "result").contains("please use capitals"),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_dirty_checkout_is_never_overwritten() {
+    let project = Project::new(AGENTS);
+    let task = project.add("write readme", &[]);
+    project.ok(&["serve", "--once"]);
+    fs::write(project.root().join("readme.txt"), "my own unsaved words\n").unwrap();
+    let said = project.fails(4, &["task", "approve", &task]);
+    assert!(said.contains("readme.txt"), "{said}");
+    let kept = fs::read_to_string(project.root().join("readme.txt")).unwrap();
+    assert_eq!(kept, "my own unsaved words\n");
+    project.git(&["checkout", "--", "readme.txt"]);
+    project.ok(&["task", "approve", &task]);
+    assert_eq!(project.task(&task)["status"], "done");
+}
+
+#[test]
+fn a_dependant_starts_from_what_landed() {
+    let project = Project::new(
+        "[agents.chain]\nadapter = \"shell\"\ncommand = 'cat *.txt | wc -l > \"$ORCH_TASK_ID.txt\"'\n\
+         [defaults]\nreview = \"auto\"\n",
+    );
+    let first = project.add("first", &[]);
+    let second = project.add("second", &["--depends-on", &first]);
+    project.ok(&["serve", "--once"]);
+    let count = |task: &str| {
+        fs::read_to_string(project.root().join(format!("{task}.txt")))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(
+        (count(&first), count(&second)),
+        ("1".to_owned(), "2".to_owned())
+    );
+}
