@@ -67,7 +67,7 @@ const BANS: &[Ban] = &[
         instead: "core is a set of plain functions: no waiting, no globals, no randomness of its own",
     },
     Ban {
-        patterns: &["Command::new(", "process::Command", "posix_spawn"],
+        patterns: &["Command::new(", "posix_spawn"],
         applies: |path| !path.starts_with("crates/orch-host/") && !path.starts_with("xtask/"),
         lines: Lines::Production,
         excusable: true,
