@@ -231,7 +231,9 @@ impl EngineLoop {
         }
         let at_rest = self.record(items);
         // Whoever asked for the reload sees a plan made with the new configuration.
-        reloads.into_iter().for_each(|reply| drop(reply.send(())));
+        for reply in reloads {
+            let _ = reply.send(());
+        }
         at_rest
     }
 

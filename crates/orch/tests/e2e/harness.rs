@@ -20,8 +20,9 @@ impl Project {
         let project = Self::bare();
         project.ok(&["init", "--name", "test"]);
         let path = project.root().join("orch.toml");
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text + "\n" + agents).unwrap();
+        // In place of what `init` writes: a table may stand in a file only once.
+        let text = format!("[project]\nname = \"test\"\ntarget = \"main\"\n{agents}");
+        fs::write(&path, text).unwrap();
         project
     }
 
