@@ -132,6 +132,9 @@ impl Inspection<'_> {
         {
             return Ok(standing);
         }
+        // A shim that dies between making the agent and writing its id down: the lock goes with
+        // every copy of its descriptor, so until the agent executes its command the lock is
+        // held, and from then on it carries its marker.
         if agent.is_none()
             && self.dir.exists(name::STARTED)?
             && let Some(process) = marked(MARKER, self.run.as_str())?.first()

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use orch_core::run::{Exit, FailureCode};
-use orch_host::supervise::{Source, Standing, become_subreaper, reap_orphans, spawn_owned};
+use orch_host::supervise::{
+    Source, Standing, StopSent, become_subreaper, reap_orphans, spawn_owned, stop,
+};
 use rustix::process::{Signal, kill_process};
 
 use crate::bench::{Bench, assert_lost, pid, program, wait_for_end};
@@ -13,6 +16,7 @@ crate::tests![
     an_agent_without_a_shim_is_unsupervised_and_then_lost,
     a_subreaper_learns_the_end_of_an_agent_without_a_shim,
     an_agent_is_found_by_its_marker_when_its_shim_died_at_once,
+    a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged,
 ];
 
 fn an_agent_without_a_shim_is_unsupervised_and_then_lost() {
@@ -58,6 +62,38 @@ fn an_agent_is_found_by_its_marker_when_its_shim_died_at_once() {
             assert_eq!(failure.code, FailureCode::SupervisorDiedAtLaunch);
         }
         other => panic!("{other:?}"),
+    }
+}
+
+fn a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged() {
+    for round in 0..60_u32 {
+        let bench = Bench::new();
+        bench.launch(&bench.shell("echo start >> ledger; exec sleep 600"));
+        // The gate is the first thing that names the shim; there is no event for it.
+        let shim = loop {
+            let text = std::fs::read(bench.dir.started()).unwrap_or_default();
+            if let Ok(gate) = serde_json::from_slice::<serde_json::Value>(&text) {
+                break gate["pid"].as_i64().unwrap();
+            }
+        };
+        let until = Instant::now() + Duration::from_micros(u64::from(round) * 40);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        kill_process(pid(i32::try_from(shim).unwrap()), Signal::KILL).unwrap();
+        bench.wait_for_lock();
+        match bench.inspect() {
+            // Nothing runs and nothing will: another attempt may start.
+            Standing::NotStarted(failure) => {
+                assert_eq!(failure.code, FailureCode::SupervisorDiedAtLaunch);
+                assert!(!bench.path("ledger").exists(), "round {round}");
+                assert_eq!(stop(&bench.dir).unwrap(), StopSent::Nothing);
+            }
+            Standing::Unsupervised { .. } => {
+                assert_ne!(stop(&bench.dir).unwrap(), StopSent::Nothing);
+            }
+            other => panic!("round {round}: {other:?}"),
+        }
     }
 }
 
@@ -114,7 +150,7 @@ pub fn subreaper(_temporary: &Path) {
     );
     // The same answer again, and the tool that was left behind can still be ended.
     assert_eq!(bench.record(), record);
-    orch_host::supervise::stop(&bench.dir).unwrap();
+    stop(&bench.dir).unwrap();
     wait_for_end(tool);
     // Whatever was fetched, the daemon's own children were not.
     reap_orphans().unwrap();
