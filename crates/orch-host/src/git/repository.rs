@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::command::{Call, Git, Place};
 use super::error::GitError;
-use super::names::{BadName, BranchName, Oid, RefName};
+use super::names::{BranchName, Oid, RefName};
 
 /// A git repository with a checkout and at least one commit.
 #[derive(Debug, Clone)]
@@ -389,10 +389,4 @@ pub(crate) fn split_nul(bytes: &[u8]) -> Vec<Vec<u8>> {
         .filter(|field| !field.is_empty())
         .map(<[u8]>::to_vec)
         .collect()
-}
-
-impl From<&BadName> for GitError {
-    fn from(bad: &BadName) -> Self {
-        Self::Name(bad.clone())
-    }
 }
