@@ -65,6 +65,13 @@ impl StoreError {
         )
     }
 
+    /// Whether the writer refuses everything from now on, so that trying again is of no use: the
+    /// database must be opened anew, which checks it.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        matches!(self.cause, Cause::Stopped(_) | Cause::Disk(_)) || self.is_corrupt()
+    }
+
     /// The store's own error inside one that went through the core.
     #[must_use]
     pub fn inside(error: &LedgerError) -> Option<&Self> {
@@ -130,7 +137,8 @@ pub enum Cause {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] std::io::Error),
-    /// An error came before this one after which nothing may be written.
+    /// An error came before this one after which nothing may be written: the disk failed, what is
+    /// there is damaged, or the transaction could not be rolled back.
     #[error("nothing more is written after an earlier error: {0}")]
     Stopped(String),
     /// The file is something else.
@@ -181,6 +189,9 @@ pub enum Cause {
     /// The file system cannot do what a write-ahead log needs.
     #[error("no write-ahead log is possible here (journal mode '{0}'): use a local file system")]
     NoLog(String),
+    /// SQLite took the whole transaction back after an earlier error in it.
+    #[error("the transaction was rolled back after an earlier error in it")]
+    RolledBack,
     /// SQLite said something else.
     #[error(transparent)]
     Sql(rusqlite::Error),

@@ -114,7 +114,7 @@ impl Connection {
         let outside = self.role == Role::Writer && self.inner.is_autocommit();
         let answer = match &self.stopped {
             Some(error) => Err(Cause::Stopped(error.clone())),
-            None if outside => Err(Cause::Stopped("the transaction was rolled back".to_owned())),
+            None if outside => Err(Cause::RolledBack),
             None => work(&self.inner),
         };
         answer.map_err(|cause| self.fail(doing(), cause))

@@ -97,7 +97,11 @@ fn a_full_disk_is_an_error_that_passes() {
     let result: Result<u64, StoreError> =
         store.transact(|ledger| Ok(ledger.insert_task(&large, &[])?));
     let error = result.unwrap_err();
-    assert!(error.is_disk_full(), "{:?}", error.cause());
+    assert!(
+        error.is_disk_full() && !error.is_last(),
+        "{:?}",
+        error.cause()
+    );
     assert!(error.to_string().contains("orch.db"), "{error}");
     set(&store, 1_000_000).unwrap();
     commit(&mut store, |ledger| ledger.insert_task(&large, &[]));
@@ -122,7 +126,7 @@ fn nothing_commits_by_itself_once_sqlite_has_ended_the_transaction() {
     for call in calls {
         let error = StoreError::from(call.unwrap_err());
         assert!(
-            matches!(error.cause(), Cause::Stopped(_)),
+            matches!(error.cause(), Cause::RolledBack),
             "{:?}",
             error.cause()
         );
@@ -148,7 +152,7 @@ fn a_row_that_cannot_be_read_stops_the_writer() {
         .unwrap();
     let result: Result<_, StoreError> = store.transact(|ledger| Ok(ledger.ready_lanes()?));
     let error = result.unwrap_err();
-    assert!(error.is_corrupt(), "{:?}", error.cause());
+    assert!(error.is_corrupt() && error.is_last(), "{:?}", error.cause());
     assert!(
         error.cause().to_string().contains("'?' is no lane"),
         "{}",
