@@ -6,7 +6,7 @@ use crate::agenda::Happening;
 use crate::rows::Commit;
 
 /// Lines kept for a failing seed.
-const LINES: usize = 300;
+const LINES: usize = 200;
 
 /// A running hash (FNV-1a) of everything that happened, and the last lines of it on demand.
 #[derive(Debug)]
