@@ -152,10 +152,10 @@ macro_rules! from_coded {
             impl From<$error> for UserError {
                 fn from(error: $error) -> Self {
                     let code = error.code();
-                    let coded = Self::new(kind_of(code), code, error.to_string());
+                    let coded = Self::new(kind_of(code), code, one_voice(&error.to_string()));
                     let coded = coded.causes_of(&error);
                     match error.hint() {
-                        Some(hint) => coded.hint(hint),
+                        Some(hint) => coded.hint(one_voice(&hint)),
                         None => coded,
                     }
                 }
@@ -170,6 +170,11 @@ from_coded!(
     orch_daemon::config::ConfigError,
     orch_daemon::project::ProjectError,
 );
+
+/// Commands stand between single quotes everywhere.
+fn one_voice(text: &str) -> String {
+    text.replace('`', "'")
+}
 
 fn kind_of(code: &str) -> Kind {
     match code {
@@ -231,5 +236,85 @@ fn from_api(error: ApiError, status: u16) -> UserError {
             limit: error.limit,
             got: error.got,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Global;
+    use crate::exit;
+    use crate::printer::Surroundings;
+    use crate::printer::tests::printer;
+
+    fn api(status: u16, code: &str, message: &str, hint: Option<&str>) -> UserError {
+        let error = ApiError {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            field: None,
+            limit: None,
+            got: None,
+            cause: None,
+            hint: hint.map(str::to_owned),
+        };
+        let error = Box::new(error);
+        ClientError::Api { error, status }.into()
+    }
+
+    fn unreachable() -> UserError {
+        let at = "/p/.orch/orch.sock".to_owned();
+        let source = io::Error::from(io::ErrorKind::ConnectionRefused).into();
+        ClientError::Unreachable { at, source }.into()
+    }
+
+    fn version() -> UserError {
+        let theirs = "2".to_owned();
+        ClientError::Version { ours: 1, theirs }.into()
+    }
+
+    fn protocol() -> UserError {
+        let what = "the answer of /v1/status was not understood".to_owned();
+        let source = Some(io::Error::other("expected value at line 1").into());
+        ClientError::Protocol { what, source }.into()
+    }
+
+    #[test]
+    fn every_kind_of_error_reads_as_written_by_one_person() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let ambiguous = "one of: tsk_7m3k9q2x4d1v, tsk_7m3kaaaaaaaa";
+        let errors = [
+            api(422, "title_empty", "the title is empty", None),
+            api(
+                404,
+                "not_found",
+                "there is no task 'tsk_x'",
+                Some("'orch task list' lists them"),
+            ),
+            api(
+                409,
+                "ambiguous",
+                "'tsk_7m3k' could be 2 things",
+                Some(ambiguous),
+            ),
+            api(413, "too_large", "the request is too large", None),
+            api(503, "busy", "orch is ending", Some("try again in a moment")),
+            api(500, "internal", "the store could not be read", None),
+            unreachable(),
+            version(),
+            protocol(),
+            UserError::io("cannot write /p/x", &full),
+            UserError::output(&io::Error::from(io::ErrorKind::BrokenPipe)),
+        ];
+        let shown = errors.map(|error| {
+            let (printer, _, err) = printer(&Global::default(), &Surroundings::default());
+            printer.error(&error);
+            format!(
+                "{}{} (exit code {})\n",
+                err.text(),
+                error.code,
+                exit::of(error.kind)
+            )
+        });
+        insta::assert_snapshot!(shown.join("\n"));
     }
 }

@@ -89,7 +89,8 @@ pub fn took(run: &Run, now: Timestamp) -> String {
         return String::new();
     };
     let ended = moment(&run.finished_at).unwrap_or(now);
-    let millis = ended.duration_since(started).as_millis();
+    // Two processes note the two moments; they may be a few milliseconds apart.
+    let millis = ended.duration_since(started).as_millis().max(0);
     u64::try_from(millis).map_or_else(|_| String::new(), duration::shown)
 }
 
