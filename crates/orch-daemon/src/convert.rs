@@ -18,11 +18,10 @@ pub(crate) fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// `2026-11-22T17:03:04.005Z`
+/// `2026-11-22T17:03:04.005Z`: always three digits, so that times sort as text.
 pub(crate) fn rfc3339(time: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(time.0)
-        .unwrap_or(jiff::Timestamp::MAX)
-        .to_string()
+    let time = jiff::Timestamp::from_millisecond(time.0).unwrap_or(jiff::Timestamp::MAX);
+    format!("{time:.3}")
 }
 
 pub(crate) fn failure(failure: &Failure) -> api::Failure {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use orch_api::client::Client;
 use orch_core::TaskId;
@@ -27,6 +28,9 @@ use crate::signals::SignalWatch;
 
 /// Ended runs whose `run.json` is compared with the database at start.
 const HEALED_AT_START: usize = 200;
+
+/// How long a command waits for what an earlier daemon left: the promise is 5 s.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// How a daemon serves.
 #[derive(Debug, Clone, Default)]
@@ -107,7 +111,17 @@ impl Daemon {
     ) -> Result<Self, StartError> {
         let lock = take_lock(project, "an orch command")?;
         let parts = Foundation::lay(project, Service::Stopped, options.max_agents, false, log)?;
-        Ok(parts.build(Duty::Answer, None, None, lock))
+        let daemon = parts.build(Duty::Answer, None, None, lock);
+        daemon.settle();
+        Ok(daemon)
+    }
+
+    /// Waits until runs that an earlier daemon left have been looked at, so that the first answer
+    /// is right. Not for ever: one that takes long is told as it stands.
+    fn settle(&self) {
+        let (told, settled) = std::sync::mpsc::channel();
+        let _ = self.wakes.send(Wake::Settle(told));
+        let _ = settled.recv_timeout(SETTLE);
     }
 
     /// A client that talks to this daemon in this process.
@@ -250,6 +264,7 @@ impl Foundation {
             ending: None,
             unrecorded: Vec::new(),
             landing_waiters: std::collections::BTreeMap::new(),
+            settle_waiters: Vec::new(),
             next_due: None,
             last_event: self.last_event,
         };

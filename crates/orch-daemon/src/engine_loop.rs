@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use orch_core::config::Config;
@@ -43,6 +43,10 @@ pub(crate) enum Wake {
     Host(Input),
     /// The configuration file may have changed.
     Reload(Option<tokio::sync::oneshot::Sender<()>>),
+    /// Nothing is being performed any more.
+    HostIdle,
+    /// Tell when everything that was owed at the start has been looked at.
+    Settle(Sender<()>),
     /// The daemon is to end.
     End(Ending),
 }
@@ -99,6 +103,7 @@ pub(crate) struct EngineLoop {
     /// Host inputs whose transaction failed.
     pub unrecorded: Vec<Input>,
     pub landing_waiters: BTreeMap<TaskId, Vec<Reply>>,
+    pub settle_waiters: Vec<Sender<()>>,
     pub next_due: Option<Timestamp>,
     pub last_event: u64,
 }
@@ -157,6 +162,7 @@ impl EngineLoop {
         while !self.is_over(at_rest) {
             let wakes = self.gather();
             at_rest = self.take(wakes);
+            self.answer_settled();
         }
         let end = self.end();
         self.host.close();
@@ -174,6 +180,15 @@ impl EngineLoop {
                 .into_iter()
                 .for_each(|effect| self.host.perform(effect)),
             Err(error) => self.trouble("reading what was under way", &error),
+        }
+    }
+
+    /// Whoever waits for what an earlier daemon owed is told when all of it is recorded.
+    fn answer_settled(&mut self) {
+        if self.host.is_idle() && self.unrecorded.is_empty() {
+            for waiter in self.settle_waiters.drain(..) {
+                let _ = waiter.send(());
+            }
         }
     }
 
@@ -220,6 +235,8 @@ impl EngineLoop {
                     self.shared.reload(&self.shared.log);
                     reloads.extend(reply);
                 }
+                Wake::HostIdle => {}
+                Wake::Settle(reply) => self.settle_waiters.push(reply),
                 Wake::End(ending) => items.extend(self.asked_to_end(ending)),
             }
         }

@@ -240,6 +240,7 @@ impl Machine {
         if advance.terminal_seen {
             locked(&live.result_seen).get_or_insert_with(Instant::now);
         }
+        self.say(live);
         self.shared.publish_output();
         Ok(())
     }

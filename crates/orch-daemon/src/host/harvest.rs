@@ -43,6 +43,7 @@ impl Machine {
 
     fn seen(&self, live: &LiveRun, record: &ExitRecord) -> io::Result<Report> {
         let finished = finish(live, record.out_bytes, record.finished_at)?;
+        self.say(live);
         let summary = finished.summary;
         let end = End::Seen {
             exit: record.exit,
@@ -66,6 +67,8 @@ impl Machine {
     }
 
     fn lost(&self, live: &LiveRun, failure: Failure) -> io::Result<Report> {
+        // Whatever still carries the run's marker must not live beside the next attempt.
+        self.stop(&live.run.id);
         let length = std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
         let finished = finish(live, length, convert::now())?;
         let mut report = Report {

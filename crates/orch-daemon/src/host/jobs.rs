@@ -14,13 +14,14 @@ const WORKERS: usize = 8;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The queue and its workers, which are started as they are needed.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Jobs(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
     state: Mutex<State>,
     changed: Condvar,
+    /// Called when the last job is done.
+    on_idle: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -33,6 +34,14 @@ struct State {
 }
 
 impl Jobs {
+    pub(crate) fn new(on_idle: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            on_idle: Box::new(on_idle),
+        }))
+    }
+
     /// Has `job` done on a worker thread.
     pub(crate) fn queue(&self, job: impl FnOnce() + Send + 'static) {
         let mut state = locked(&self.0.state);
@@ -80,6 +89,9 @@ fn work(inner: &Inner) {
             let _ = catch_unwind(AssertUnwindSafe(job));
             state = locked(&inner.state);
             state.working -= 1;
+            if state.working == 0 && state.queue.is_empty() {
+                (inner.on_idle)();
+            }
         } else if state.closed {
             return;
         } else {

@@ -6,6 +6,7 @@
 mod attend;
 mod harvest;
 mod jobs;
+mod say;
 mod start;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub(crate) struct LiveRun {
     transcript: Mutex<Option<Transcript>>,
     /// When the result event was seen, if it was.
     result_seen: Mutex<Option<Instant>>,
+    /// How much of its events has been said in the log.
+    said: Mutex<u64>,
     lingering_told: AtomicBool,
     spawned_told: AtomicBool,
     harvesting: AtomicBool,
@@ -71,7 +74,8 @@ impl Host {
             workspaces: OnceLock::new(),
             landing: Mutex::default(),
         });
-        let jobs = Jobs::default();
+        let wakes = machine.shared.wakes.clone();
+        let jobs = Jobs::new(move || drop(wakes.send(Wake::HostIdle)));
         let attendants = Attendants::new(&machine, &jobs, serving);
         Self {
             machine,
@@ -223,6 +227,7 @@ impl LiveRun {
             adapter,
             transcript: Mutex::new(None),
             result_seen: Mutex::new(None),
+            said: Mutex::new(0),
             lingering_told: AtomicBool::new(false),
             spawned_told: AtomicBool::new(false),
             harvesting: AtomicBool::new(false),

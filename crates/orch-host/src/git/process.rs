@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use crate::supervise::{OwnedChild, spawn_owned};
+
 /// How long output may stay open after the process itself has ended.
 const LEAK_GRACE: Duration = Duration::from_secs(2);
 
@@ -42,8 +44,10 @@ enum News {
 }
 
 /// Starts a process. Every git process of orch begins here.
-pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
-    command.process_group(0).spawn()
+///
+/// It is owned: the daemon's reaper of orphans leaves its status to us.
+pub(super) fn spawn(command: &mut Command) -> io::Result<OwnedChild> {
+    spawn_owned(command.process_group(0))
 }
 
 /// Runs a child with `input` on its standard input, until it ends or must be ended.
@@ -60,7 +64,8 @@ pub(super) fn run(
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = spawn(command).map_err(Stopped::Io)?;
+    let mut owned = spawn(command).map_err(Stopped::Io)?;
+    let child = owned.child();
     if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), input) {
         // A child that does not want all of it says so by its exit status.
         thread::spawn(move || pipe.write_all(&bytes));
@@ -68,8 +73,8 @@ pub(super) fn run(
     let (sender, news) = mpsc::channel();
     let stdout = drain(child.stdout.take(), allowance.stdout_bytes, true, &sender);
     let stderr = drain(child.stderr.take(), allowance.stderr_bytes, false, &sender);
-    announce_exit(&child, sender);
-    let outcome = follow(&news, &child, allowance.time);
+    announce_exit(child, sender);
+    let outcome = follow(&news, child, allowance.time);
     let status = child.wait().map_err(Stopped::Io)?;
     outcome?;
     Ok(Finished {

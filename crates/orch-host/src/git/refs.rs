@@ -1,10 +1,12 @@
 //! Moving refs: always from a value that was seen to a value that is known.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::supervise::OwnedChild;
 
 use super::command::{Call, Output};
 use super::error::GitError;
@@ -97,7 +99,7 @@ fn judge(output: Output) -> Result<Result<(), Moved>, GitError> {
 
 /// Refs that are locked and checked. Dropping it leaves them as they are.
 pub(crate) struct PreparedRefs {
-    child: Child,
+    child: OwnedChild,
     described: String,
     /// `None` once nothing more will be said.
     stdin: Option<ChildStdin>,
@@ -116,8 +118,9 @@ impl PreparedRefs {
             doing: format!("running '{described}'"),
             source,
         })?;
+        let pipes = child.child();
         let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+            (pipes.stdin.take(), pipes.stdout.take(), pipes.stderr.take());
         let (say_answer, answers) = mpsc::channel();
         thread::spawn(move || {
             for line in stdout

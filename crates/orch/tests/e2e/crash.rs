@@ -109,7 +109,7 @@ fn check_recorded(project: &Project, tasks: &[String]) {
             (run["status"].as_str(), run["exit_code"].as_i64()),
             (Some("completed"), Some(0))
         );
-        assert_eq!(run["result"], "began\nended\n");
+        assert_eq!(run["result"], "began\nended");
         for word in ["start", "end"] {
             let line = format!("{word} {}", text(run, "id"));
             assert_eq!(ledger.matches(&line).count(), 1, "{ledger}");

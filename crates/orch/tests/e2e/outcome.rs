@@ -10,6 +10,7 @@ use crate::harness::{Project, text};
 
 /// A result event as Claude Code prints it.
 const SUCCESS: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"all good","session_id":"s1","num_turns":1,"total_cost_usd":0.5,"usage":{"input_tokens":7,"output_tokens":8,"cache_read_input_tokens":9,"cache_creation_input_tokens":10}}"#;
+const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s1","model":"m"}"#;
 const ERROR: &str = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":401,"result":"Failed to authenticate"}"#;
 
 struct Row {
@@ -66,7 +67,7 @@ fn rows() -> Vec<Row> {
     let say = |line: &str| format!("cat <<'END'\n{line}\nEND\n");
     let (success, error) = (say(SUCCESS), say(ERROR));
     vec![
-        row("success", "claude", &success, COMPLETED, exited(0)).and(|_, run, _| {
+        row("success", "claude", format!("{}{success}", say(INIT)), COMPLETED, exited(0)).and(|_, run, _| {
             assert_eq!(run["result"], "all good");
             assert_eq!(run["session_id"], "s1");
             assert_eq!(run["usage"]["input_tokens"], 7);
@@ -88,7 +89,7 @@ fn rows() -> Vec<Row> {
             killed(15),
         ),
         row("shell success", "shell", "echo done", COMPLETED, exited(0))
-            .and(|_, run, _| assert_eq!(run["result"], "done\n")),
+            .and(|_, run, _| assert_eq!(run["result"], "done")),
         row("shell exit 7", "shell", "echo no; exit 7", failed("exit_nonzero"), exited(7)),
         row("shell signal", "shell", "kill -SEGV $$", failed("signaled"), killed(11)),
         row("grandchild holding stdout", "shell", "sleep 600 & echo ok", COMPLETED, exited(0)),

@@ -69,7 +69,7 @@ fn all_well(said: &[Said]) -> Result<(), String> {
         said.0 == "completed"
             && said.1 == "done"
             && said.2 == Some(0)
-            && said.3.as_deref() == Some("finished\n")
+            && said.3.as_deref() == Some("finished")
     };
     match said.iter().find(|said| !good(said)) {
         Some(bad) => Err(format!("{bad:?}, one of {}", said.len())),
@@ -188,7 +188,9 @@ fn naive_round(together: usize, dir: &Path) -> Vec<Said> {
 fn read_until_eof_or_held(mut pipe: std::process::ChildStdout) -> Option<String> {
     rustix::fs::fcntl_setfl(&pipe, rustix::fs::OFlags::NONBLOCK).unwrap();
     let mut text = String::new();
-    pipe.read_to_string(&mut text).ok().map(|_| text)
+    pipe.read_to_string(&mut text)
+        .ok()
+        .map(|_| text.trim().to_owned())
 }
 
 #[test]
