@@ -217,6 +217,7 @@ impl Foundation {
     ) -> Result<Self, StartError> {
         let config = config::load(project, &adapters())?;
         let store = SqliteStore::open(&project.database())?;
+        tell_opening(&store, project, &log);
         let mut reader = store.reader()?;
         let last_event = reader.last_event()?;
         let (wakes, woken) = channel();
@@ -265,6 +266,7 @@ impl Foundation {
             unrecorded: Vec::new(),
             landing_waiters: std::collections::BTreeMap::new(),
             settle_waiters: Vec::new(),
+            broken: None,
             next_due: None,
             last_event: self.last_event,
         };
@@ -277,6 +279,44 @@ impl Foundation {
             _signals: signals,
             _lock: lock,
         }
+    }
+}
+
+/// Says what was remarkable about the database when it was opened.
+fn tell_opening(store: &SqliteStore, project: &Project, log: &LogSink) {
+    let opening = store.opening();
+    let say = |level, message: String| log(&LogLine::note(level, "database", message));
+    if opening.unclean_stop {
+        say(
+            "warn",
+            "the last daemon was killed; the database was checked and is whole".to_owned(),
+        );
+    }
+    if opening.log_missing {
+        say(
+            "error",
+            "the write-ahead log was missing: the last facts may be lost".to_owned(),
+        );
+    }
+    if let Some(backup) = &opening.backup {
+        say(
+            "info",
+            format!(
+                "migrated; the database as it was is in {}",
+                backup.display()
+            ),
+        );
+    }
+    let runs = std::fs::read_dir(project.runs()).is_ok_and(|mut runs| runs.next().is_some());
+    if opening.created && runs {
+        let runs = project.runs();
+        say(
+            "error",
+            format!(
+                "made a new database, but {} holds older runs",
+                runs.display()
+            ),
+        );
     }
 }
 

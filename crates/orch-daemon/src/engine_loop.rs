@@ -10,16 +10,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use orch_core::config::Config;
-use orch_core::engine::{self, Context, Effect, Input, Permit, StepError};
+use orch_core::engine::{self, Context, Effect, Input, Permit, Step, StepError};
 use orch_core::event::{Event, EventKind};
-use orch_core::ledger::Ledger;
 use orch_core::ledger::LedgerError;
 use orch_core::request::{Answer, Refusal, Request};
 use orch_core::task::{Task, TaskStatus};
 use orch_core::wait::{self, Service};
 use orch_core::{TaskId, Timestamp};
 use orch_store::sqlite::SqliteStore;
-use orch_store::{Reader, Store, StoreError, TaskFilter};
+use orch_store::{Reader, Store, StoreError, TaskFilter, Transaction};
 
 use crate::convert;
 use crate::daemon::End;
@@ -103,6 +102,8 @@ pub(crate) struct EngineLoop {
     /// Host inputs whose transaction failed.
     pub unrecorded: Vec<Input>,
     pub landing_waiters: BTreeMap<TaskId, Vec<Reply>>,
+    /// Why the store will not take anything any more.
+    pub broken: Option<String>,
     pub settle_waiters: Vec<Sender<()>>,
     pub next_due: Option<Timestamp>,
     pub last_event: u64,
@@ -122,6 +123,14 @@ impl NotRecorded {
     fn is_disk_full(&self) -> bool {
         match self {
             Self::Ledger(error) => StoreError::inside(error).is_some_and(StoreError::is_disk_full),
+            Self::Plan(_) => false,
+        }
+    }
+
+    /// Whether the store will refuse everything from now on.
+    fn is_last(&self) -> bool {
+        match self {
+            Self::Ledger(error) => StoreError::inside(error).is_some_and(StoreError::is_last),
             Self::Plan(_) => false,
         }
     }
@@ -147,8 +156,8 @@ struct Item {
 struct Recorded {
     answers: Vec<(Reply, Result<Answer, NotDone>)>,
     effects: Vec<Effect>,
-    /// Inputs of the host that the engine refused: bugs, told loudly.
-    surprises: Vec<Refusal>,
+    /// Inputs that made no sense to the store: bugs, told loudly.
+    surprises: Vec<String>,
     next_due: Option<Timestamp>,
     at_rest: bool,
 }
@@ -318,6 +327,11 @@ impl EngineLoop {
                 disk_full,
             }));
         }
+        if error.is_last() {
+            // The database cannot be written any more. Agents run on; a new daemon reads what
+            // they leave once a person has looked.
+            self.broken = Some(chain(error));
+        }
         // Not a busy loop: what failed is tried again with the next wake, at most once a second.
         self.next_due = None;
     }
@@ -326,7 +340,8 @@ impl EngineLoop {
     fn follow(&mut self, recorded: Recorded) -> bool {
         self.next_due = recorded.next_due;
         for surprise in &recorded.surprises {
-            self.trouble("an input that makes no sense", surprise);
+            let message = format!("an input that makes no sense: {surprise}");
+            (self.shared.log)(&LogLine::note("error", "trouble", message));
         }
         let facts = self
             .reader
@@ -403,6 +418,9 @@ impl EngineLoop {
     }
 
     fn is_over(&mut self, at_rest: bool) -> bool {
+        if self.broken.is_some() {
+            return true;
+        }
         let still = at_rest && self.host.is_idle() && self.unrecorded.is_empty();
         match (self.ending, &self.duty) {
             (Some(Ending::Leave), _) => true,
@@ -418,6 +436,13 @@ impl EngineLoop {
 
     /// What is to be said when everything is over.
     fn end(&mut self) -> End {
+        if let Some(broken) = self.broken.take() {
+            let failed = vec![format!("orch had to stop: {broken}")];
+            return End {
+                failed,
+                stuck: Vec::new(),
+            };
+        }
         match (&self.duty, self.ending) {
             (Duty::Once, None) => {
                 let failed = self.in_status(TaskStatus::Failed);
@@ -492,8 +517,8 @@ fn may_wake(reader: &mut dyn Reader, id: &TaskId) -> bool {
 }
 
 /// Steps every item, plans once, and looks at what is left to wait for.
-fn transaction<L: Ledger + ?Sized>(
-    ledger: &mut L,
+fn transaction(
+    ledger: &mut dyn Transaction,
     items: Vec<Item>,
     permit: Permit<'_>,
     config: &Config,
@@ -510,28 +535,48 @@ fn transaction<L: Ledger + ?Sized>(
     for item in items {
         waiting.extend(item.reply);
         let asked = matches!(item.input, Input::Request(_));
-        match engine::step(ledger, item.input, &mut context) {
-            Ok(step) => {
-                recorded.effects.extend(step.effects);
-                if let Some(answer) = step.answer.filter(|_| asked) {
-                    answers.push(Ok(answer));
-                }
-            }
-            Err(StepError::Refused(refusal)) if asked => {
-                answers.push(Err(NotDone::Refused(refusal)))
-            }
-            // A refusal is decided before the first write. It must not take the batch with it.
-            Err(StepError::Refused(refusal)) => recorded.surprises.push(refusal),
-            Err(StepError::Ledger(error)) => return Err(error.into()),
-        }
+        // Each in a part of its own: what one of them breaks does not take the others with it.
+        let step = ledger.attempt(|part| engine::step(part, item.input, &mut context));
+        let answer = recorded.take(step)?;
+        answers.extend(answer.filter(|_| asked));
     }
-    recorded
-        .effects
-        .extend(engine::plan(ledger, permit, &mut context)?);
+    let starts = engine::plan(ledger, permit, &mut context)?;
+    recorded.effects.extend(starts);
     recorded.next_due = ledger.next_due()?;
     recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
     recorded.answers = std::mem::take(waiting).into_iter().zip(answers).collect();
     Ok(recorded)
+}
+
+impl Recorded {
+    /// Takes what a step led to; its answer is for whoever asked. A store that failed, rather
+    /// than refused a row, fails the whole transaction.
+    fn take(
+        &mut self,
+        step: Result<Step, StepError>,
+    ) -> Result<Option<Result<Answer, NotDone>>, NotRecorded> {
+        match step {
+            Ok(step) => {
+                self.effects.extend(step.effects);
+                Ok(step.answer.map(Ok))
+            }
+            Err(StepError::Refused(refusal)) => Ok(Some(Err(NotDone::Refused(refusal)))),
+            Err(StepError::Ledger(error)) if is_breach(&error) => {
+                let message = chain(&error);
+                self.surprises.push(message.clone());
+                Ok(Some(Err(NotDone::Store {
+                    message,
+                    disk_full: false,
+                })))
+            }
+            Err(StepError::Ledger(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether a row did not fit: asking again would not help, and the store itself is well.
+fn is_breach(error: &LedgerError) -> bool {
+    StoreError::inside(error).is_some_and(|error| error.breach().is_some())
 }
 
 /// Random bits of the operating system.

@@ -193,7 +193,7 @@ impl PreparedRefs {
         let stderr = match self.stderr.recv_timeout(STEP) {
             Ok(stderr) => stderr,
             Err(_) => {
-                process::kill_group(&self.child);
+                process::kill_group(self.child.child());
                 "it closed its output and did not end".to_owned()
             }
         };
@@ -218,7 +218,7 @@ impl Drop for PreparedRefs {
         // Disconnected means that the words were heard before, and the child waited for.
         let silent = self.stderr.recv_timeout(Duration::from_secs(5));
         if silent == Err(mpsc::RecvTimeoutError::Timeout) {
-            process::kill_group(&self.child);
+            process::kill_group(self.child.child());
         }
         let _ = self.child.wait();
     }
