@@ -291,9 +291,9 @@ impl Daemon {
             return Ok(shut.then(|| ended(run.id.clone(), report)));
         }
         let launched = self.launched.get(&run.id);
-        let patient = |at: &i64| machine.agenda.now() < at + LAUNCH_PATIENCE_MS;
+        let for_ever = self.is(Mutation::NeverLaunchesAgain);
+        let patient = |at: &i64| for_ever || machine.agenda.now() < at + LAUNCH_PATIENCE_MS;
         if !launched.is_some_and(patient)
-            && !(launched.is_some() && self.is(Mutation::NeverLaunchesAgain))
             && let Some(task) = storage.read(|ledger| ledger.task(&run.task))?
         {
             self.launch(run, &task, machine);
