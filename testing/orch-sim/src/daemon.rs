@@ -235,7 +235,7 @@ impl Daemon {
             }
             Standing::Recorded(record) => Some(recorded(run, record, machine)),
             Standing::Supervised { started_at } => {
-                started_at.and_then(|at| self.at_work(run, at, machine))
+                started_at.and_then(|at| Self::at_work(run, at, machine))
             }
             Standing::NeverStarted => self.never_started(run, storage, machine)?,
             Standing::DiedAtLaunch => {
@@ -249,7 +249,7 @@ impl Daemon {
             }
             Standing::Unsupervised { started_at, .. } => {
                 self.enforce(run, started_at, storage, machine)?;
-                self.at_work(run, started_at, machine)
+                Self::at_work(run, started_at, machine)
             }
             Standing::Gone(code) => Some(match self.reaped.get(&run.id) {
                 Some(exit) => self.seen_by_us(run, *exit, machine),
@@ -263,10 +263,7 @@ impl Daemon {
         self.reaped.extend(host.reaped.drain(..));
     }
 
-    fn at_work(&self, run: &Run, started_at: i64, machine: &mut Machine<'_>) -> Option<Input> {
-        if run.stop.is_some() && !self.is(Mutation::IgnoresStop) {
-            machine.host.stop(&run.id, machine.agenda);
-        }
+    fn at_work(run: &Run, started_at: i64, machine: &Machine<'_>) -> Option<Input> {
         if run.state == RunState::Starting {
             return Some(Input::Spawned {
                 run: run.id.clone(),
@@ -294,7 +291,8 @@ impl Daemon {
             return Ok(shut.then(|| ended(run.id.clone(), report)));
         }
         let launched = self.launched.get(&run.id);
-        let patient = |at: &i64| machine.agenda.now() < at + LAUNCH_PATIENCE_MS;
+        let for_ever = self.is(Mutation::NeverLaunchesAgain);
+        let patient = |at: &i64| for_ever || machine.agenda.now() < at + LAUNCH_PATIENCE_MS;
         if !launched.is_some_and(patient)
             && let Some(task) = storage.read(|ledger| ledger.task(&run.task))?
         {

@@ -346,6 +346,12 @@ impl Host {
             .and_then(|ended| ended.exit)
     }
 
+    /// Whether an agent of this run is at work that nobody has asked to end.
+    pub(crate) fn works_unaware(&self, run: &RunId) -> bool {
+        let mut alive = self.alive.iter().map(|index| &self.processes[*index]);
+        alive.any(|it| &it.run == run && it.ended.is_none() && !it.asked_to_end)
+    }
+
     /// Whether this run had an agent and has it no more.
     pub(crate) fn agent_has_ended(&self, run: &RunId) -> bool {
         let last = self.processes.iter().rev().find(|it| &it.run == run);

@@ -32,6 +32,8 @@ mutations! {
     IgnoresRecords => "no_stale_running",
     /// The daemon hears no news and does not sweep.
     DoesNotSweep => "no_stale_running",
+    /// A shim that died before its lock is not replaced by the daemon that started it.
+    NeverLaunchesAgain => "no_stale_running",
     /// An exit status nobody saw becomes 137.
     InventsExit => "exact_status",
     /// A signal is folded into 128 + n.

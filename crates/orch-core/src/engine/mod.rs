@@ -233,7 +233,8 @@ pub fn step<L: Ledger + ?Sized>(
     }
 }
 
-/// The effects that are owed when a daemon starts: runs to find again, landings to finish.
+/// The effects that are owed when a daemon starts: runs to find again and, where that was asked
+/// for, to stop; landings to finish.
 ///
 /// # Errors
 /// The ledger failed.
@@ -241,10 +242,16 @@ pub fn resume<L: Ledger + ?Sized>(ledger: &mut L) -> std::result::Result<Vec<Eff
     let mut effects = Vec::new();
     for run in ledger.live_runs()? {
         if let Some(task) = ledger.task(&run.task)? {
+            // The stop may have been recorded by a daemon that died before it sent it.
+            let stop = run.stop.map(|reason| Effect::Stop {
+                run: run.id.clone(),
+                reason,
+            });
             effects.push(Effect::Adopt {
                 run: Box::new(run),
                 task: Box::new(task),
             });
+            effects.extend(stop);
         }
     }
     for id in ledger.landing()? {

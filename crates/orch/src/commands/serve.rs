@@ -1,8 +1,10 @@
 //! `orch serve`: the daemon, in this process.
 
+mod log;
+
 use std::sync::Arc;
 
-use orch_daemon::{Daemon, End, LogLine, LogSink, Options};
+use orch_daemon::{Daemon, End, LogLine, Options};
 
 use crate::args::{LogFormat, Serve};
 use crate::context::Context;
@@ -11,6 +13,7 @@ use crate::exit::Ending;
 use crate::printer::{Label, Printer};
 use crate::untrusted::Untrusted;
 use crate::view;
+use log::Log;
 
 /// Serves until told to stop, or until nothing can move any more.
 pub fn run(context: &Context, args: &Serve) -> Result<Ending> {
@@ -23,8 +26,10 @@ pub fn run(context: &Context, args: &Serve) -> Result<Ending> {
         verbose: args.verbose,
     };
     let log = log(context, format(context, args));
-    let daemon = Daemon::start(&project, options, log)?;
-    let end = daemon.wait();
+    let started = Daemon::start(&project, options, log.sink());
+    let end = started.map(Daemon::wait);
+    log.end();
+    let end = end?;
     if !args.once {
         return Ok(Ending::Done);
     }
@@ -41,9 +46,12 @@ fn format(context: &Context, args: &Serve) -> LogFormat {
     args.log_format.unwrap_or(by_itself)
 }
 
-fn log(context: &Context, format: LogFormat) -> LogSink {
+fn log(context: &Context, format: LogFormat) -> Log {
     let printer = Arc::clone(&context.printer);
-    Arc::new(move |line| {
+    Log::begin(move |line, missed| {
+        if missed > 0 {
+            printer.warn(&format!("{missed} lines of the log were not read in time"));
+        }
         // A daemon does not end because nobody reads its log.
         let _ = match format {
             LogFormat::Json => printer.json_line(line),

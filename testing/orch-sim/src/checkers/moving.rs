@@ -75,6 +75,9 @@ const LANDING_MS: i64 = 5_000;
 /// Longest time from asking a run to stop to its end: grace, leak, settling, milliseconds.
 const STOPPING_MS: i64 = 20_000;
 
+/// Longest time from recording a stop to the signal, milliseconds.
+const HEARING_MS: i64 = 2_000;
+
 /// What orch itself has to do next, it does within a bound: wake a task whose hold is over,
 /// finish a landing, end a run it asked to stop.
 #[derive(Default)]
@@ -82,6 +85,7 @@ pub(super) struct EveryTaskMoves {
     due: Since<TaskId>,
     landing: Since<TaskId>,
     stopping: Since<RunId>,
+    unheard: Since<RunId>,
 }
 
 impl Checker for EveryTaskMoves {
@@ -116,6 +120,14 @@ impl Checker for EveryTaskMoves {
             self.stopping.note(stopping, seen),
             STOPPING_MS,
             "it was asked to stop",
+        )?;
+        let unheard = seen.rows.live_runs().filter(|run| run.stop.is_some());
+        let unheard = unheard.filter(|run| seen.host.works_unaware(&run.id));
+        let unheard = unheard.map(|run| run.id.clone()).collect();
+        within(
+            self.unheard.note(unheard, seen),
+            HEARING_MS,
+            "its agent was not told to stop",
         )
     }
 }

@@ -404,19 +404,37 @@ fn what_a_dead_daemon_left_is_named_at_the_next_start() {
     );
     bench.end(&landing, success());
     let running = started(&mut bench, new("b"));
+    let stopping = started(&mut bench, new("c"));
+    let (stopped, at) = (bench.last_run(&stopping).id, Timestamp(bench.now));
+    bench
+        .step(Input::Spawned {
+            run: stopped.clone(),
+            at,
+        })
+        .unwrap();
+    bench.ask(Request::Cancel {
+        task: stopping.clone(),
+    });
     let owed = bench
         .store
         .transact(|ledger| engine::resume(ledger).map_err(|_| orch_store_error()))
         .unwrap();
-    let owed: Vec<(&str, &TaskId)> = owed
+    let owed: Vec<(&str, &str)> = owed
         .iter()
         .map(|effect| match effect {
-            Effect::Adopt { task, .. } => ("adopt", &task.id),
-            Effect::Land { task, .. } => ("land", &task.id),
+            Effect::Adopt { task, .. } => ("adopt", task.id.as_str()),
+            Effect::Stop { run, .. } => ("stop", run.as_str()),
+            Effect::Land { task, .. } => ("land", task.id.as_str()),
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(owed, [("adopt", &running), ("land", &landing)]);
+    let expected = [
+        ("adopt", running.as_str()),
+        ("adopt", stopping.as_str()),
+        ("stop", stopped.as_str()),
+        ("land", landing.as_str()),
+    ];
+    assert_eq!(owed, expected);
 }
 
 fn orch_store_error() -> orch_store::StoreError {
