@@ -169,9 +169,13 @@ impl EngineLoop {
         // The first plan is not kept waiting for somebody to wake the loop.
         let mut at_rest = self.take(Vec::new());
         while !self.is_over(at_rest) {
+            // What was done before this moment has said so before it, and is gathered now.
+            let was_idle = self.host.is_idle();
             let wakes = self.gather();
             at_rest = self.take(wakes);
-            self.answer_settled();
+            if was_idle {
+                self.answer_settled();
+            }
         }
         let end = self.end();
         self.host.close();
@@ -194,7 +198,7 @@ impl EngineLoop {
 
     /// Whoever waits for what an earlier daemon owed is told when all of it is recorded.
     fn answer_settled(&mut self) {
-        if self.host.is_idle() && self.unrecorded.is_empty() {
+        if self.unrecorded.is_empty() {
             for waiter in self.settle_waiters.drain(..) {
                 let _ = waiter.send(());
             }
@@ -218,6 +222,9 @@ impl EngineLoop {
     }
 
     fn patience(&self) -> Duration {
+        if !self.settle_waiters.is_empty() && self.host.is_idle() {
+            return Duration::ZERO;
+        }
         match self.next_due {
             Some(due) => Duration::from_millis(due.millis_since(convert::now())).min(IDLE),
             None => IDLE,

@@ -81,7 +81,8 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         }
         let started_at = report.started_at;
         let ending = ending(&run, report);
-        run.started_at = run.started_at.or(started_at);
+        // The supervisor saw the start; the daemon only heard of it.
+        run.started_at = started_at.or(run.started_at);
         self.move_run(&mut run, RunEvent::Ended(Box::new(ending.clone())))?;
         let failure = ending.outcome.failure();
         let word = failure.map_or(run.status().as_str(), |failure| failure.code.as_str());

@@ -13,7 +13,7 @@ use notify::Watcher;
 use orch_core::RunId;
 use orch_core::engine::Input;
 use orch_host::run_dir::RunDir;
-use orch_host::supervise::{self, NewsListener, NewsQuit, What};
+use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, What};
 use orch_host::transcript::Transcript;
 
 use super::jobs::Jobs;
@@ -27,6 +27,10 @@ use crate::shared::locked;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a process may stay after its result: the outcome rule's 5 s.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a supervisor may take to take its lock before it is started again. Starting it twice
+/// is safe; this is only patience.
+const LAUNCH: Duration = Duration::from_secs(5);
 
 /// The watching threads.
 pub(crate) struct Attendants {
@@ -85,8 +89,8 @@ impl Attendants {
         let output = watch_output(machine);
         let (stop, stopped) = channel();
         let sweeper = {
-            let (machine, jobs) = (Arc::clone(machine), jobs.clone());
-            std::thread::spawn(move || sweep_until(&stopped, &machine, &jobs))
+            let (machine, jobs, output) = (Arc::clone(machine), jobs.clone(), output.clone());
+            std::thread::spawn(move || sweep_until(&stopped, &machine, &jobs, &output))
         };
         let listener = start_listening(machine, jobs).unwrap_or_else(|error| {
             let message = format!("no news socket ({error}): ends are found by the sweep");
@@ -184,7 +188,7 @@ fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
     }
 }
 
-fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs) {
+fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs, output: &Output) {
     while stopped.recv_timeout(SWEEP) == Err(RecvTimeoutError::Timeout) {
         // A process table that cannot be read now is read again in a second.
         let _ = supervise::reap_orphans();
@@ -195,17 +199,30 @@ fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs) {
             if live.harvesting.load(Ordering::Acquire) {
                 continue;
             }
-            let machine = Arc::clone(machine);
-            jobs.queue(move || {
-                machine.read_output(&live);
-                machine.tell_if_lingering(&live);
-                machine.inspect(&live);
-            });
+            let (machine, output) = (Arc::clone(machine), output.clone());
+            jobs.queue(move || machine.sweep(&live, &output));
         }
     }
 }
 
 impl Machine {
+    /// One look at a run without news.
+    fn sweep(&self, live: &Arc<LiveRun>, output: &Output) {
+        self.read_output(live);
+        self.tell_if_lingering(live);
+        match supervise::inspect(&live.dir, &live.run.id, live.run.attempt) {
+            // Its supervisor died, or was killed, before it could take the lock.
+            Ok(Standing::Fresh) if live.since.elapsed() >= LAUNCH => {
+                self.start(live.run.clone(), live.task.clone(), output);
+            }
+            Ok(standing) => self.look(live, standing),
+            Err(error) => self.warn(
+                &live.run.id,
+                format!("its directory cannot be read: {error}"),
+            ),
+        }
+    }
+
     /// Looks at how a run stands and takes in what it finds.
     fn inspect(&self, live: &Arc<LiveRun>) {
         match supervise::inspect(&live.dir, &live.run.id, live.run.attempt) {

@@ -63,6 +63,8 @@ pub(crate) struct LiveRun {
     lingering_told: AtomicBool,
     spawned_told: AtomicBool,
     harvesting: AtomicBool,
+    /// Since when it is watched.
+    since: Instant,
 }
 
 impl Host {
@@ -231,6 +233,7 @@ impl LiveRun {
             lingering_told: AtomicBool::new(false),
             spawned_told: AtomicBool::new(false),
             harvesting: AtomicBool::new(false),
+            since: Instant::now(),
         }
     }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use orch_core::Timestamp;
 use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
 use orch_core::task::{Task, WorkspaceMode};
+use orch_core::{RunId, Timestamp};
 use orch_host::adapter::{self, Adapter, Invocation};
 use orch_host::environment;
 use orch_host::prompt::{self, PromptInput};
@@ -27,9 +27,31 @@ use crate::shared::locked;
 impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
     pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
-        let id = run.id.clone();
-        if let Err(failure) = self.try_start(run, task, output) {
-            self.tell_failed(&id, failure);
+        let (again, id) = ((run.clone(), task.clone()), run.id.clone());
+        if let Err(failure) = self.try_start(run, task, output)
+            && !self.abandon(&id, failure)
+        {
+            // A supervisor of an earlier daemon was quicker: the run stands as it stands.
+            let dir = RunDir::new(&self.shared.project.runs(), &id);
+            if let Ok(adapter) = find_adapter(&again.0) {
+                self.attend(again.0, again.1, dir, adapter, output);
+            }
+        }
+    }
+
+    /// Reports that a run will not be started, once nobody else can start it any more.
+    fn abandon(&self, run: &RunId, failure: Failure) -> bool {
+        let dir = RunDir::new(&self.shared.project.runs(), run);
+        match supervise::forestall(&dir) {
+            Ok(true) => {
+                self.tell_failed(run, failure);
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                self.warn(run, format!("its launch gate cannot be shut: {error}"));
+                false
+            }
         }
     }
 
@@ -224,6 +246,14 @@ impl Machine {
             Err(failure) => return self.tell_failed(&run.id, failure),
         };
         match inspect_recorded(&dir, &run) {
+            Ok(Standing::Fresh) if run.stop.is_some() => {
+                let message = "stopped before the agent was started";
+                let evidence = "its launch gate was shut";
+                let failure = failure(FailureCode::Interrupted, message, evidence);
+                if !self.abandon(&run.id, failure) {
+                    self.attend(run, task, dir, adapter, output);
+                }
+            }
             // The one who starts it again is the daemon that serves; a passing command leaves it.
             Ok(Standing::Fresh) if self.shared.follows => self.start(run, task, output),
             Ok(Standing::Fresh) => {}

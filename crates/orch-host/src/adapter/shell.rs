@@ -40,15 +40,13 @@ fn invocation(settings: &AgentSettings) -> Result<Invocation, SettingsError> {
     };
     settings.check_required("command", command)?;
     refuse_what_a_command_cannot_know(settings)?;
-    let mut argv: Vec<String> = ["/bin/sh", "-c"].map(str::to_owned).to_vec();
-    argv.push(command.clone());
-    if !settings.args.is_empty() {
-        // `$0` first, so that the arguments are `$1`, `$2`, … of the command.
-        argv.push("sh".to_owned());
-        for argument in &settings.args {
-            settings.check_argument("args", argument)?;
-            argv.push(argument.clone());
-        }
+    let mut argv = match plain_words(command) {
+        Some(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+        None => by_shell(command, !settings.args.is_empty()),
+    };
+    for argument in &settings.args {
+        settings.check_argument("args", argument)?;
+        argv.push(argument.clone());
     }
     settings.check_argv(&argv)?;
     Ok(Invocation {
@@ -57,6 +55,38 @@ fn invocation(settings: &AgentSettings) -> Result<Invocation, SettingsError> {
         prompt_on_stdin: true,
         preamble: settings.system_prompt.clone(),
     })
+}
+
+fn by_shell(command: &str, arguments_follow: bool) -> Vec<String> {
+    let mut argv: Vec<String> = ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
+    if arguments_follow {
+        // `$0` first, so that the arguments are `$1`, `$2`, … of the command.
+        argv.push("sh".to_owned());
+    }
+    argv
+}
+
+/// Words that only a shell understands as the first of a command (POSIX, Shell Command Language:
+/// reserved words, special built-ins, and built-ins that have no program of their own).
+const SHELL_WORDS: &[&str] = &[
+    ".", ":", "alias", "bg", "break", "case", "cd", "command", "continue", "do", "done", "elif",
+    "else", "esac", "eval", "exec", "exit", "export", "fc", "fg", "fi", "for", "function",
+    "getopts", "hash", "if", "in", "jobs", "local", "read", "readonly", "return", "select", "set",
+    "shift", "source", "then", "time", "times", "trap", "type", "typeset", "ulimit", "umask",
+    "unalias", "unset", "until", "wait", "while",
+];
+
+/// The words of a command that means the same without a shell: nothing to expand, redirect or
+/// join. Such a command is started by itself: a command that is not there is then told apart from
+/// one that failed, and a signal from an exit status.
+fn plain_words(command: &str) -> Option<Vec<&str>> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,= ".contains(c);
+    if !command.chars().all(plain) {
+        return None;
+    }
+    let words: Vec<&str> = command.split(' ').filter(|word| !word.is_empty()).collect();
+    let first = words.first()?;
+    (!first.contains('=') && !SHELL_WORDS.contains(first)).then_some(words)
 }
 
 /// A setting that would silently do nothing is a mistake that should be seen.

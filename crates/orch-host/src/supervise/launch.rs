@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::files::Dir;
+use super::process::Identity;
 use super::reaper::spawn_unowned;
 use super::spec::Spec;
 use crate::run_dir::{RunDir, name};
@@ -36,6 +37,27 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Shuts the launch gate of a run that is not to be started any more: a shim that is still on its
+/// way will find it shut and leave. `false` if a shim has passed it already; then how the run
+/// stands is [`inspect`](super::inspect)'s to say. A run without a directory has no shim.
+///
+/// # Errors
+/// The gate could not be made durable; nothing may be concluded from that.
+pub fn forestall(dir: &RunDir) -> io::Result<bool> {
+    let open = match Dir::open(dir.path()) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let this = Identity::of(rustix::process::getpid().as_raw_pid())?;
+    let text = serde_json::to_vec(&this).map_err(io::Error::other)?;
+    match open.create_new(name::STARTED, &text) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes down what is to be started and starts a shim for it: `<program> __shim <dir>`. Does

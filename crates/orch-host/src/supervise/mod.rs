@@ -36,7 +36,7 @@ mod stop;
 pub(crate) mod tree;
 
 pub use crate::shim::shim_main;
-pub use launch::{LaunchError, SHIM_COMMAND, launch};
+pub use launch::{LaunchError, SHIM_COMMAND, forestall, launch};
 pub use news::{News, NewsListener, NewsQuit, What};
 pub(crate) use reaper::exit_of;
 pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned};
