@@ -119,7 +119,7 @@ impl Daemon {
     /// Waits until runs that an earlier daemon left have been looked at, so that the first answer
     /// is right. Not for ever: one that takes long is told as it stands.
     fn settle(&self) {
-        let (told, settled) = std::sync::mpsc::channel();
+        let (told, settled) = channel();
         let _ = self.wakes.send(Wake::Settle(told));
         let _ = settled.recv_timeout(SETTLE);
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use orch_api::types::NewTask;
@@ -24,7 +24,7 @@ echo finished
 
 /// The two FIFOs through which a test and its agents meet.
 struct Gate {
-    gate: PathBuf,
+    gate: File,
     ready: BufReader<File>,
 }
 
@@ -34,30 +34,27 @@ impl Gate {
         fifo(&gate);
         fifo(&ready);
         // Opened for both, so that neither side blocks and no reader meets an early end.
-        let ready = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(ready)
-            .unwrap();
+        let open = |path| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(path)
+                .unwrap()
+        };
         Self {
-            gate,
-            ready: BufReader::new(ready),
+            gate: open(gate),
+            ready: BufReader::new(open(ready)),
         }
     }
 
-    /// Waits until `count` agents stand at the gate, then opens it for all of them at once.
+    /// Waits until `count` agents stand at the gate, then lets all of them through at once.
     fn release(&mut self, count: usize) {
-        let held = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&self.gate)
-            .unwrap();
         for _ in 0..count {
             let mut line = String::new();
             self.ready.read_line(&mut line).unwrap();
             assert_eq!(line, "here\n");
         }
-        drop(held);
+        self.gate.write_all("\n".repeat(count).as_bytes()).unwrap();
     }
 }
 
