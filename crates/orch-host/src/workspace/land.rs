@@ -4,8 +4,8 @@
 //! the target's first-parent history then reads one commit per task, with the task's title, id and
 //! branch in it.
 //!
-//! **Order, and what a crash leaves.** The merge is computed without a checkout. The target ref (and
-//! `refs/orch/landed/<task>` with it) is locked and its value checked; then each checkout that
+//! **Order, and what a crash leaves.** The merge is computed without a checkout. The target ref
+//! (and `refs/orch/landed/<task>` with it) is locked and its value checked; then each checkout that
 //! stands on the target branch is brought along; then the ref is moved. Until the last step nothing
 //! counts as landed. A crash after a checkout was brought along leaves the work staged there and
 //! nothing else changed; landing again finds these files as they should be and completes it. A

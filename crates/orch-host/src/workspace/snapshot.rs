@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use super::{Result, Worktree, refused, shown};
 use crate::git::{GitError, Oid, View, split_nul};
 
-/// The index of the last snapshot, kept beside git's own so that unchanged files are not read again.
+/// The index of the last snapshot, kept beside git's own so that unchanged files are not read
+/// again.
 const REMEMBERED: &str = "orch-index";
 
 /// How many files that git refuses are looked for one by one.

@@ -99,6 +99,7 @@ fn tell(printer: &Printer, checks: &[Check]) -> Result<()> {
 
 fn git() -> Check {
     let install = format!("install git {}.{} or newer", GIT_LEAST.0, GIT_LEAST.1);
+    // tidy: it asks what the user's own shell would find, not what the wrapper uses.
     let output = match Command::new("git").arg("--version").output() {
         Ok(output) => output,
         Err(error) => {

@@ -3,6 +3,8 @@
 //! Few and for wiring: what can be shown lower down is shown there. Nothing here sleeps; a test
 //! waits for an event, a process or a file descriptor.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod complete;
 mod crash;
 mod harness;

@@ -35,6 +35,7 @@ pub fn run(context: &Context) -> Result<Ending> {
 fn open(editor: &str, project: &Project) -> Result<()> {
     let mut words = editor.split_whitespace();
     let program = words.next().unwrap_or("vi");
+    // tidy: the user's editor belongs to the terminal, which only this crate knows.
     let status = Command::new(program)
         .args(words)
         .arg(&project.config)

@@ -207,6 +207,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 /// Calls git in the demo's own project, untouched by the user's configuration; what it printed.
 fn git(root: &Path, arguments: &[&str]) -> Result<String> {
+    // tidy: the demo plays the user, who makes a repository without orch.
     let output = Command::new("git")
         .args(arguments)
         .current_dir(root)
