@@ -1,16 +1,22 @@
 //! Reading a JSON body: every way it can be wrong has its own answer.
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use super::BODY_BYTES;
 use super::failure::Failed;
 
 /// Reads a body. The content type must be JSON: a form of a web page never is.
-pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, Failed> {
+pub(super) fn read<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Failed> {
     check_type(headers)?;
-    let text = std::str::from_utf8(body).map_err(|error| {
+    let body = body.map_err(|error| not_read(&error))?;
+    let text = std::str::from_utf8(&body).map_err(|error| {
         let message = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
         Failed::new(StatusCode::BAD_REQUEST, "not_utf8", message)
     })?;
@@ -24,6 +30,16 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Re
             Failed::new(StatusCode::BAD_REQUEST, "not_json", error.to_string())
         }
     })
+}
+
+fn not_read(error: &BytesRejection) -> Failed {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("the request is larger than {BODY_BYTES} bytes");
+            Failed::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        }
+        status => Failed::new(status, "bad_body", error.body_text()),
+    }
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Failed> {

@@ -8,11 +8,12 @@ use axum::http::StatusCode;
 use orch_api::types as api;
 use orch_core::task::TaskStatus;
 use orch_core::wait::Service;
+use orch_core::{RunId, TaskId};
 use orch_store::Reader;
 use serde_json::{Value, json};
 
 use super::failure::Failed;
-use super::tasks::view;
+use super::tasks::{checked_prefix, view};
 use crate::convert;
 use crate::engine_loop::Wake;
 use crate::shared::Shared;
@@ -105,6 +106,13 @@ pub(super) async fn resolve(
     State(shared): State<Arc<Shared>>,
     Path(prefix): Path<String>,
 ) -> Result<Json<Value>, Failed> {
+    let kind = if prefix.starts_with(RunId::PREFIX) {
+        checked_prefix::<RunId>(&prefix, RunId::PREFIX).map(drop)?;
+        "run"
+    } else {
+        checked_prefix::<TaskId>(&prefix, TaskId::PREFIX).map(drop)?;
+        "task"
+    };
     let (tasks, runs) = shared.read(|reader| {
         let tasks = reader.task_ids_with_prefix(&prefix, CANDIDATES)?;
         Ok::<_, Failed>((tasks, reader.run_ids_with_prefix(&prefix, CANDIDATES)?))
@@ -114,7 +122,7 @@ pub(super) async fn resolve(
     found.extend(runs.iter().map(|id| ("run", id.to_string())));
     match found.as_slice() {
         [(kind, id)] => Ok(Json(json!({ "kind": kind, "id": id }))),
-        [] => Err(Failed::not_found("task", &prefix)),
+        [] => Err(Failed::not_found(kind, &prefix)),
         several => Err(ambiguous(
             &prefix,
             several.iter().map(|(_, id)| id.as_str()),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use orch_api::types as api;
 use orch_core::TaskId;
+use orch_core::id::BadId;
 use orch_core::request::{Answer, NewTask, Request, TaskEdit};
 use orch_core::task::{Dependency, DependencyKind, Priority, Task};
 use orch_core::wait;
@@ -27,6 +28,7 @@ pub(super) const PAGE: usize = 100;
 pub(super) const PAGE_MOST: usize = 10_000;
 
 type Id = Result<Path<String>, PathRejection>;
+type Body = Result<Bytes, BytesRejection>;
 
 /// A task with what it waits for.
 pub(super) fn view(
@@ -128,9 +130,31 @@ fn word_error(field: &str, error: &orch_core::text::UnknownWord) -> Failed {
         .limit(error.known.join(", "), &error.given)
 }
 
+/// An id in full, or a text that an id of this kind may begin with. Anything else is refused: a
+/// text that is too short to say what it means could be the beginning of the only task there is.
+pub(super) fn checked_prefix<T>(text: &str, kind: &str) -> Result<Result<T, BadId>, Failed>
+where
+    T: std::str::FromStr<Err = BadId>,
+{
+    let parsed = text.parse::<T>();
+    match &parsed {
+        Err(bad) if !may_begin(text, kind) => {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            Err(Failed::new(status, "bad_id", bad.to_string()))
+        }
+        _ => Ok(parsed),
+    }
+}
+
+fn may_begin(text: &str, kind: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.strip_prefix(kind)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(allowed))
+}
+
 /// The task a person means by an id or the beginning of one.
 pub(super) fn find(shared: &Shared, prefix: &str) -> Result<TaskId, Failed> {
-    if let Ok(id) = prefix.parse() {
+    if let Ok(id) = checked_prefix(prefix, TaskId::PREFIX)? {
         return Ok(id);
     }
     let found = shared.read(|reader| reader.task_ids_with_prefix(prefix, 10))?;
@@ -193,9 +217,9 @@ fn explain(shared: &Shared, reader: &mut dyn Reader, task: &Task) -> Result<api:
 pub(super) async fn add(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
-    bytes: Bytes,
+    bytes: Body,
 ) -> Result<(StatusCode, Json<api::Changed>), Failed> {
-    let new = new_task(&shared, body::read(&headers, &bytes)?)?;
+    let new = new_task(&shared, body::read(&headers, bytes)?)?;
     let changed = change(&shared, Request::Add(Box::new(new))).await?;
     Ok((StatusCode::CREATED, changed))
 }
@@ -204,10 +228,10 @@ pub(super) async fn edit(
     State(shared): State<Arc<Shared>>,
     id: Id,
     headers: HeaderMap,
-    bytes: Bytes,
+    bytes: Body,
 ) -> Result<Json<api::Changed>, Failed> {
     let task = find(&shared, &checked_id(id)?)?;
-    let edit = task_edit(&shared, body::read(&headers, &bytes)?)?;
+    let edit = task_edit(&shared, body::read(&headers, bytes)?)?;
     change(
         &shared,
         Request::Edit {
@@ -246,10 +270,10 @@ pub(super) async fn reject(
     State(shared): State<Arc<Shared>>,
     id: Id,
     headers: HeaderMap,
-    bytes: Bytes,
+    bytes: Body,
 ) -> Result<Json<api::Changed>, Failed> {
     let task = find(&shared, &checked_id(id)?)?;
-    let api::Rejection { reason } = body::read(&headers, &bytes)?;
+    let api::Rejection { reason } = body::read(&headers, bytes)?;
     change(&shared, Request::Reject { task, reason }).await
 }
 
