@@ -192,6 +192,9 @@ impl EngineLoop {
         self.let_landing_waiters_go();
         self.host.close();
         self.scribe.close();
+        // Streams that follow end now, with everything there was.
+        self.shared.set_service(Service::Stopped);
+        self.shared.publish(self.last_event);
         end
     }
 
@@ -487,11 +490,7 @@ impl EngineLoop {
     /// What is to be said when everything is over.
     fn end(&mut self) -> End {
         if let Some(broken) = self.broken.take() {
-            let failed = vec![format!("orch had to stop: {broken}")];
-            return End {
-                failed,
-                stuck: Vec::new(),
-            };
+            return End::broken(&broken);
         }
         match (&self.duty, self.ending) {
             (Duty::Once, None) => {
