@@ -134,6 +134,12 @@ impl Daemon {
         let _ = settled.recv_timeout(SETTLE);
     }
 
+    /// The API without a socket.
+    #[cfg(test)]
+    pub(crate) fn router(&self) -> axum::Router {
+        self.router.clone()
+    }
+
     /// A client that talks to this daemon in this process.
     ///
     /// # Errors
