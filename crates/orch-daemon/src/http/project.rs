@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use orch_api::types as api;
+use orch_core::run::Run;
 use orch_core::task::TaskStatus;
 use orch_core::wait::Service;
 use orch_store::Reader;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failed;
 use super::tasks::{Id, checked_id, views};
+use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::engine_loop::Wake;
 use crate::shared::Shared;
@@ -51,21 +53,6 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
     let count = |status: TaskStatus| counts.get(&status).copied().unwrap_or(0);
     let needs_you = reader.needing_person(NEEDS_YOU)?;
     let needs_you = views(shared, reader, &needs_you)?;
-    let agents = config.agents.iter().map(|entry| api::Agent {
-        name: entry.name.to_string(),
-        adapter: entry.adapter.clone(),
-        model: entry.model.clone(),
-        role: entry.role.clone(),
-        command: entry.command.clone(),
-        labels: entry.labels.iter().cloned().collect(),
-        max_parallel: entry.max_parallel,
-        enabled: entry.enabled,
-        runs: live
-            .iter()
-            .filter(|run| run.agent == entry.name)
-            .map(|run| run.id.to_string())
-            .collect(),
-    });
     Ok(api::Status {
         project: config.name.clone(),
         target: config.target.clone(),
@@ -81,12 +68,31 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
             failed: count(TaskStatus::Failed),
             cancelled: count(TaskStatus::Cancelled),
         },
-        agents: agents.collect(),
+        agents: agents(&config, &live),
         runs: live.iter().map(convert::run).collect(),
         needs_you,
         last_event: reader.last_event()?,
         config_error: shared.config_error(),
     })
+}
+
+fn agents(config: &Loaded, live: &[Run]) -> Vec<api::Agent> {
+    let runs_of = |entry: &AgentEntry| {
+        let runs = live.iter().filter(|run| run.agent == entry.name);
+        runs.map(|run| run.id.to_string()).collect()
+    };
+    let agent = |entry: &AgentEntry| api::Agent {
+        name: entry.name.to_string(),
+        adapter: entry.adapter.clone(),
+        model: entry.model.clone(),
+        role: entry.role.clone(),
+        command: entry.command.clone(),
+        labels: entry.labels.iter().cloned().collect(),
+        max_parallel: entry.max_parallel,
+        enabled: entry.enabled,
+        runs: runs_of(entry),
+    };
+    config.agents.iter().map(agent).collect()
 }
 
 const fn service_word(service: Service) -> &'static str {

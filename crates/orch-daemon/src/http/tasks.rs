@@ -242,24 +242,21 @@ pub(super) async fn cancel(
     State(shared): State<Arc<Shared>>,
     id: Id,
 ) -> Result<Json<api::Changed>, Failed> {
-    let task = find(&shared, &checked_id(id)?)?;
-    change(&shared, Request::Cancel { task }).await
+    change_one(&shared, id, |task| Request::Cancel { task }).await
 }
 
 pub(super) async fn retry(
     State(shared): State<Arc<Shared>>,
     id: Id,
 ) -> Result<Json<api::Changed>, Failed> {
-    let task = find(&shared, &checked_id(id)?)?;
-    change(&shared, Request::Retry { task }).await
+    change_one(&shared, id, |task| Request::Retry { task }).await
 }
 
 pub(super) async fn approve(
     State(shared): State<Arc<Shared>>,
     id: Id,
 ) -> Result<Json<api::Changed>, Failed> {
-    let task = find(&shared, &checked_id(id)?)?;
-    change(&shared, Request::Approve { task }).await
+    change_one(&shared, id, |task| Request::Approve { task }).await
 }
 
 pub(super) async fn reject(
@@ -277,8 +274,17 @@ pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     id: Id,
 ) -> Result<Json<api::Changed>, Failed> {
-    let task = find(&shared, &checked_id(id)?)?;
-    change(&shared, Request::Delete { task }).await
+    change_one(&shared, id, |task| Request::Delete { task }).await
+}
+
+/// What a request that needs nothing but its task comes to.
+async fn change_one(
+    shared: &Shared,
+    id: Id,
+    request: impl FnOnce(TaskId) -> Request,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(shared, &checked_id(id)?)?;
+    change(shared, request(task)).await
 }
 
 async fn change(shared: &Shared, request: Request) -> Result<Json<api::Changed>, Failed> {
