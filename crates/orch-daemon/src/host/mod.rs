@@ -11,7 +11,7 @@ mod start;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use orch_core::RunId;
@@ -54,7 +54,8 @@ pub(crate) struct Host {
 pub(crate) struct Machine {
     shared: Arc<Shared>,
     runs: Mutex<BTreeMap<RunId, Arc<LiveRun>>>,
-    workspaces: OnceLock<Workspaces>,
+    /// Made for a configured target, and made again when another is configured.
+    workspaces: Mutex<Option<(Option<String>, Arc<Workspaces>)>>,
 }
 
 /// A run whose end has not been recorded yet.
@@ -91,7 +92,7 @@ impl Host {
         let machine = Arc::new(Machine {
             shared,
             runs: Mutex::default(),
-            workspaces: OnceLock::new(),
+            workspaces: Mutex::default(),
         });
         let jobs = |workers| {
             let wakes = machine.shared.wakes.clone();
@@ -214,20 +215,27 @@ impl Machine {
         }
     }
 
-    fn workspaces(&self) -> Result<&Workspaces, WorkspaceError> {
-        if let Some(workspaces) = self.workspaces.get() {
-            return Ok(workspaces);
+    /// The worktrees, for the target that the configuration names now. Without one it is the branch
+    /// that was checked out when it was first needed.
+    fn workspaces(&self) -> Result<Arc<Workspaces>, WorkspaceError> {
+        let wanted = self.shared.config().target.clone();
+        let mut made = locked(&self.workspaces);
+        if let Some((target, workspaces)) = made.as_ref()
+            && *target == wanted
+        {
+            return Ok(Arc::clone(workspaces));
         }
         let project = &self.shared.project;
         let repository = Repository::discover(&project.root)?;
-        let target = match &self.shared.config().target {
+        let target = match &wanted {
             Some(target) => target.parse::<BranchName>()?,
             None => repository
                 .current_branch()?
                 .ok_or(WorkspaceError::TargetUnknown)?,
         };
-        let workspaces = Workspaces::new(repository, &project.worktrees(), target);
-        Ok(self.workspaces.get_or_init(|| workspaces))
+        let workspaces = Arc::new(Workspaces::new(repository, &project.worktrees(), target));
+        *made = Some((wanted, Arc::clone(&workspaces)));
+        Ok(workspaces)
     }
 
     fn land(&self, task: &Task, run: Option<&Run>) {
