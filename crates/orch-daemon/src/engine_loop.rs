@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use orch_core::engine::{self, Input, Permit};
 use orch_core::event::{Event, EventKind};
+use orch_core::ledger::LedgerError;
 use orch_core::request::{Answer, Refusal, Request};
 use orch_core::wait::Service;
 use orch_core::{TaskId, Timestamp};
@@ -26,7 +27,7 @@ use crate::host::Host;
 use crate::log::LogLine;
 use crate::scribe::Scribe;
 use crate::shared::Shared;
-use turn::{NotRecorded, Recorded, transaction};
+use turn::{Recorded, is_disk_full, is_last, transaction};
 
 /// Most inputs that share one transaction: a bound on how long the first of them waits.
 const BATCH: usize = 512;
@@ -150,9 +151,7 @@ impl EngineLoop {
         if !self.owing {
             return;
         }
-        let owed = self
-            .store
-            .transact(|ledger| Ok::<_, NotRecorded>(engine::resume(ledger)?));
+        let owed = self.store.transact(|ledger| engine::resume(ledger));
         match owed {
             Ok(effects) => {
                 self.owing = false;
@@ -302,13 +301,13 @@ impl EngineLoop {
     /// Tells those who asked; keeps what the host reported for the next turn.
     fn not_recorded(
         &mut self,
-        error: &NotRecorded,
+        error: &LedgerError,
         inputs: Vec<Input>,
         replies: Vec<Option<Reply>>,
     ) {
         self.store_trouble("recording", error);
         let message = chain(error);
-        let disk_full = error.is_disk_full();
+        let disk_full = is_disk_full(error);
         for (input, reply) in inputs.into_iter().zip(replies) {
             let not_done = || NotDone::Store {
                 message: message.clone(),
@@ -327,7 +326,7 @@ impl EngineLoop {
     fn follow(&mut self, recorded: Recorded, replies: Vec<Option<Reply>>) -> bool {
         self.next_due = recorded.next_due;
         for surprise in &recorded.surprises {
-            let message = format!("a report that was not taken: {surprise}");
+            let message = format!("not taken: {surprise}");
             (self.shared.log)(&LogLine::note("error", "trouble", message));
         }
         for run in &recorded.unended {
@@ -416,9 +415,9 @@ impl EngineLoop {
         }
     }
 
-    fn store_trouble(&mut self, doing: &str, error: &NotRecorded) {
+    fn store_trouble(&mut self, doing: &str, error: &LedgerError) {
         self.trouble(doing, error);
-        if error.is_last() {
+        if is_last(error) {
             // The database cannot be written any more. Agents run on; a new daemon reads what
             // they leave once a person has looked.
             self.broken = Some(chain(error));

@@ -5,7 +5,7 @@
 use orch_core::config::Config;
 use orch_core::engine::{self, Context, Effect, Input, Permit, Report, StepError};
 use orch_core::ledger::LedgerError;
-use orch_core::request::{Answer, Refusal};
+use orch_core::request::Answer;
 use orch_core::{RunId, Timestamp};
 use orch_store::{StoreError, Transaction};
 
@@ -21,48 +21,12 @@ pub(super) struct Recorded {
     /// One for each input, in their order.
     pub(super) answers: Vec<Answered>,
     pub(super) effects: Vec<Effect>,
-    /// Reports of the host that were not taken: bugs, told loudly.
+    /// Reports of the host, or plans, that were not taken: bugs, told loudly.
     pub(super) surprises: Vec<String>,
     /// Runs whose end was not taken: they are looked at again.
     pub(super) unended: Vec<RunId>,
     pub(super) next_due: Option<Timestamp>,
     pub(super) at_rest: bool,
-}
-
-/// Why a transaction did not happen.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NotRecorded {
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The plan asked for something that cannot be: a bug, told loudly.
-    #[error("the plan makes no sense")]
-    Plan(#[source] Refusal),
-}
-
-impl NotRecorded {
-    pub(super) fn is_disk_full(&self) -> bool {
-        match self {
-            Self::Ledger(error) => StoreError::inside(error).is_some_and(StoreError::is_disk_full),
-            Self::Plan(_) => false,
-        }
-    }
-
-    /// Whether the store will refuse everything from now on.
-    pub(super) fn is_last(&self) -> bool {
-        match self {
-            Self::Ledger(error) => StoreError::inside(error).is_some_and(StoreError::is_last),
-            Self::Plan(_) => false,
-        }
-    }
-}
-
-impl From<StepError> for NotRecorded {
-    fn from(error: StepError) -> Self {
-        match error {
-            StepError::Ledger(error) => Self::Ledger(error),
-            StepError::Refused(refusal) => Self::Plan(refusal),
-        }
-    }
 }
 
 /// Steps every input, plans once, and looks at what is left to wait for.
@@ -71,7 +35,7 @@ pub(super) fn transaction(
     inputs: &[Input],
     permit: Permit<'_>,
     config: &Config,
-) -> Result<Recorded, NotRecorded> {
+) -> Result<Recorded, LedgerError> {
     let mut entropy = entropy;
     let mut context = Context {
         now: convert::now(),
@@ -82,8 +46,7 @@ pub(super) fn transaction(
     for input in inputs {
         recorded.take(ledger, input, &mut context)?;
     }
-    let starts = engine::plan(ledger, permit, &mut context)?;
-    recorded.effects.extend(starts);
+    recorded.plan(ledger, permit, &mut context)?;
     recorded.next_due = ledger.next_due()?;
     recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
     Ok(recorded)
@@ -97,7 +60,7 @@ impl Recorded {
         ledger: &mut dyn Transaction,
         input: &Input,
         context: &mut Context<'_>,
-    ) -> Result<(), NotRecorded> {
+    ) -> Result<(), LedgerError> {
         let mut step = |input| match ledger.attempt(|part| engine::step(part, input, context)) {
             Err(StepError::Ledger(error)) if !is_about_the_input(&error) => Err(error),
             step => Ok(step),
@@ -125,6 +88,31 @@ impl Recorded {
         self.answers.push(answer);
         Ok(())
     }
+
+    /// Starts what can start. A plan that makes no sense is a bug; it must not keep what has
+    /// ended from being recorded.
+    fn plan(
+        &mut self,
+        ledger: &mut dyn Transaction,
+        permit: Permit<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<(), LedgerError> {
+        match ledger.attempt(|part| engine::plan(part, permit, context)) {
+            Ok(starts) => self.effects.extend(starts),
+            Err(StepError::Ledger(error)) if !is_about_the_input(&error) => return Err(error),
+            Err(error) => self.surprises.push(format!("the plan: {}", chain(&error))),
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn is_disk_full(error: &LedgerError) -> bool {
+    StoreError::inside(error).is_some_and(StoreError::is_disk_full)
+}
+
+/// Whether the store will refuse everything from now on.
+pub(super) fn is_last(error: &LedgerError) -> bool {
+    StoreError::inside(error).is_some_and(StoreError::is_last)
 }
 
 /// The same end without what the agent said of itself: no word of an agent, however odd, may
@@ -170,7 +158,7 @@ mod tests {
     use orch_core::config::Agent;
     use orch_core::engine::End;
     use orch_core::outcome::Verdict;
-    use orch_core::request::{NewTask, Request};
+    use orch_core::request::{NewTask, Refusal, Request};
     use orch_core::run::{Exit, Failure, FailureCode, Run, RunStatus};
     use orch_store::Store;
     use orch_store::sqlite::SqliteStore;
