@@ -263,6 +263,7 @@ impl Foundation {
             wakes: self.woken,
             duty,
             ending: None,
+            owing: true,
             unrecorded: Vec::new(),
             landing_waiters: std::collections::BTreeMap::new(),
             settle_waiters: Vec::new(),

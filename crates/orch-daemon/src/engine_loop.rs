@@ -10,13 +10,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use orch_core::config::Config;
-use orch_core::engine::{self, Context, Effect, Input, Permit, Step, StepError};
+use orch_core::engine::{self, Context, Effect, Input, Permit, Report, StepError};
 use orch_core::event::{Event, EventKind};
 use orch_core::ledger::LedgerError;
 use orch_core::request::{Answer, Refusal, Request};
 use orch_core::task::{Task, TaskStatus};
 use orch_core::wait::{self, Service};
-use orch_core::{TaskId, Timestamp};
+use orch_core::{RunId, TaskId, Timestamp};
 use orch_store::sqlite::SqliteStore;
 use orch_store::{Reader, Store, StoreError, TaskFilter, Transaction};
 
@@ -73,6 +73,8 @@ pub(crate) enum NotDone {
     Refused(Refusal),
     /// It was approved and could not be landed; the work waits for a person.
     LandingBlocked { message: String, files: Vec<String> },
+    /// It was approved, that is recorded, and orch ended before the branch was landed.
+    LandingUnfinished,
     /// The store failed; nothing was changed.
     Store { message: String, disk_full: bool },
 }
@@ -99,6 +101,8 @@ pub(crate) struct EngineLoop {
     pub wakes: Receiver<Wake>,
     pub duty: Duty,
     pub ending: Option<Ending>,
+    /// What an earlier daemon owed has not been read yet.
+    pub owing: bool,
     /// Host inputs whose transaction failed.
     pub unrecorded: Vec<Input>,
     pub landing_waiters: BTreeMap<TaskId, Vec<Reply>>,
@@ -151,13 +155,19 @@ struct Item {
     reply: Option<Reply>,
 }
 
+/// What one input was answered with, if it was a request.
+type Answered = Option<Result<Answer, NotDone>>;
+
 /// What one transaction led to.
 #[derive(Default)]
 struct Recorded {
-    answers: Vec<(Reply, Result<Answer, NotDone>)>,
+    /// One for each input, in their order.
+    answers: Vec<Answered>,
     effects: Vec<Effect>,
-    /// Inputs that made no sense to the store: bugs, told loudly.
+    /// Reports of the host that were not taken: bugs, told loudly.
     surprises: Vec<String>,
+    /// Runs whose end was not taken: they are looked at again.
+    unended: Vec<RunId>,
     next_due: Option<Timestamp>,
     at_rest: bool,
 }
@@ -169,6 +179,7 @@ impl EngineLoop {
         // The first plan is not kept waiting for somebody to wake the loop.
         let mut at_rest = self.take(Vec::new());
         while !self.is_over(at_rest) {
+            self.owe();
             // What was done before this moment has said so before it, and is gathered now.
             let was_idle = self.host.is_idle();
             let wakes = self.gather();
@@ -178,27 +189,45 @@ impl EngineLoop {
             }
         }
         let end = self.end();
+        self.let_landing_waiters_go();
         self.host.close();
         self.scribe.close();
         end
     }
 
-    /// Performs what an earlier daemon owed when it ended.
+    /// Performs what an earlier daemon owed when it ended. Tried again with the next turn if the
+    /// store cannot be read: a run that is recorded must not stay unattended.
     fn owe(&mut self) {
+        if !self.owing {
+            return;
+        }
         let owed = self
             .store
             .transact(|ledger| Ok::<_, NotRecorded>(engine::resume(ledger)?));
         match owed {
-            Ok(effects) => effects
-                .into_iter()
-                .for_each(|effect| self.host.perform(effect)),
-            Err(error) => self.trouble("reading what was under way", &error),
+            Ok(effects) => {
+                self.owing = false;
+                effects
+                    .into_iter()
+                    .for_each(|effect| self.host.perform(effect));
+            }
+            Err(error) => self.store_trouble("reading what was under way", &error),
+        }
+    }
+
+    /// Those who wait for a landing are told what is true when the daemon ends before it.
+    fn let_landing_waiters_go(&mut self) {
+        for reply in std::mem::take(&mut self.landing_waiters)
+            .into_values()
+            .flatten()
+        {
+            let _ = reply.send(Err(NotDone::LandingUnfinished));
         }
     }
 
     /// Whoever waits for what an earlier daemon owed is told when all of it is recorded.
     fn answer_settled(&mut self) {
-        if self.unrecorded.is_empty() {
+        if self.unrecorded.is_empty() && !self.owing {
             for waiter in self.settle_waiters.drain(..) {
                 let _ = waiter.send(());
             }
@@ -222,7 +251,8 @@ impl EngineLoop {
     }
 
     fn patience(&self) -> Duration {
-        if !self.settle_waiters.is_empty() && self.host.is_idle() {
+        let all_recorded = self.unrecorded.is_empty() && !self.owing;
+        if all_recorded && !self.settle_waiters.is_empty() && self.host.is_idle() {
             return Duration::ZERO;
         }
         match self.next_due {
@@ -295,12 +325,10 @@ impl EngineLoop {
     /// Records inputs in one transaction and does everything that follows from them.
     fn record(&mut self, items: Vec<Item>) -> bool {
         let config = self.shared.config();
-        // Inputs move into the transaction; these can be sent again should it fail.
-        let again: Vec<Input> = items
-            .iter()
-            .filter(|item| item.reply.is_none())
-            .map(|item| item.input.clone())
-            .collect();
+        let (inputs, replies): (Vec<_>, Vec<_>) = items
+            .into_iter()
+            .map(|item| (item.input, item.reply))
+            .unzip();
         let permit_only;
         let permit = match (&self.duty, self.ending) {
             (_, Some(_)) | (Duty::Answer, _) => Permit::Nothing,
@@ -310,45 +338,55 @@ impl EngineLoop {
             }
             (Duty::Serve | Duty::Once, None) => Permit::Everything,
         };
-        let mut waiting: Vec<Reply> = Vec::new();
         let outcome = self
             .store
-            .transact(|ledger| transaction(ledger, items, permit, &config.core, &mut waiting));
+            .transact(|ledger| transaction(ledger, &inputs, permit, &config.core));
         match outcome {
-            Ok(recorded) => self.follow(recorded),
+            Ok(recorded) => self.follow(recorded, replies),
             Err(error) => {
-                self.not_recorded(&error, waiting);
-                self.unrecorded = again;
+                self.not_recorded(&error, inputs, replies);
                 false
             }
         }
     }
 
-    fn not_recorded(&mut self, error: &NotRecorded, waiting: Vec<Reply>) {
-        self.trouble("recording", error);
+    /// Tells those who asked; keeps what the host reported for the next turn.
+    fn not_recorded(
+        &mut self,
+        error: &NotRecorded,
+        inputs: Vec<Input>,
+        replies: Vec<Option<Reply>>,
+    ) {
+        self.store_trouble("recording", error);
         let message = chain(error);
         let disk_full = error.is_disk_full();
-        for reply in waiting {
-            let _ = reply.send(Err(NotDone::Store {
+        for (input, reply) in inputs.into_iter().zip(replies) {
+            let not_done = || NotDone::Store {
                 message: message.clone(),
                 disk_full,
-            }));
-        }
-        if error.is_last() {
-            // The database cannot be written any more. Agents run on; a new daemon reads what
-            // they leave once a person has looked.
-            self.broken = Some(chain(error));
+            };
+            match reply {
+                Some(reply) => drop(reply.send(Err(not_done()))),
+                None => self.unrecorded.push(input),
+            }
         }
         // Not a busy loop: what failed is tried again with the next wake, at most once a second.
         self.next_due = None;
     }
 
     /// After the commit: tell, write copies, answer, act. In this order.
-    fn follow(&mut self, recorded: Recorded) -> bool {
+    fn follow(&mut self, recorded: Recorded, replies: Vec<Option<Reply>>) -> bool {
         self.next_due = recorded.next_due;
         for surprise in &recorded.surprises {
-            let message = format!("an input that makes no sense: {surprise}");
+            let message = format!("a report that was not taken: {surprise}");
             (self.shared.log)(&LogLine::note("error", "trouble", message));
+        }
+        for run in &recorded.unended {
+            self.host.look_again(run);
+        }
+        if !recorded.surprises.is_empty() {
+            // Not a busy loop, should it be the tick that was not taken.
+            self.next_due = None;
         }
         let facts = self
             .reader
@@ -360,15 +398,9 @@ impl EngineLoop {
         }
         self.copy_runs(facts.iter().map(|fact| &fact.event));
         self.shared.publish(self.last_event);
-        for (reply, answer) in recorded.answers {
-            match answer {
-                Ok(Answer::Landing(task)) => {
-                    self.landing_waiters
-                        .entry(task.id.clone())
-                        .or_default()
-                        .push(reply);
-                }
-                answer => drop(reply.send(answer)),
+        for (reply, answer) in replies.into_iter().zip(recorded.answers) {
+            if let (Some(reply), Some(answer)) = (reply, answer) {
+                self.answer(reply, answer);
             }
         }
         self.answer_landings(facts.iter().map(|fact| &fact.event));
@@ -378,6 +410,16 @@ impl EngineLoop {
             .into_iter()
             .for_each(|effect| self.host.perform(effect));
         recorded.at_rest && idle
+    }
+
+    fn answer(&mut self, reply: Reply, answer: Result<Answer, NotDone>) {
+        match answer {
+            Ok(Answer::Landing(task)) => {
+                let waiters = self.landing_waiters.entry(task.id.clone());
+                waiters.or_default().push(reply);
+            }
+            answer => drop(reply.send(answer)),
+        }
     }
 
     /// Rewrites `run.json` of every run that changed and lets go of those that ended.
@@ -428,7 +470,8 @@ impl EngineLoop {
         if self.broken.is_some() {
             return true;
         }
-        let still = at_rest && self.host.is_idle() && self.unrecorded.is_empty();
+        let all_recorded = self.unrecorded.is_empty() && !self.owing;
+        let still = at_rest && self.host.is_idle() && all_recorded;
         match (self.ending, &self.duty) {
             (Some(Ending::Leave), _) => true,
             (Some(Ending::Close), _) => self.host.is_idle() && self.landing_waiters.is_empty(),
@@ -511,6 +554,15 @@ impl EngineLoop {
         End { failed, stuck }
     }
 
+    fn store_trouble(&mut self, doing: &str, error: &NotRecorded) {
+        self.trouble(doing, error);
+        if error.is_last() {
+            // The database cannot be written any more. Agents run on; a new daemon reads what
+            // they leave once a person has looked.
+            self.broken = Some(chain(error));
+        }
+    }
+
     fn trouble(&self, doing: &str, error: &(dyn std::error::Error + 'static)) {
         let message = format!("{doing}: {}", chain(error));
         (self.shared.log)(&LogLine::note("error", "trouble", message));
@@ -523,13 +575,12 @@ fn may_wake(reader: &mut dyn Reader, id: &TaskId) -> bool {
     task.is_some_and(|task| task.unmet == 0 && task.state.hold().is_some())
 }
 
-/// Steps every item, plans once, and looks at what is left to wait for.
+/// Steps every input, plans once, and looks at what is left to wait for.
 fn transaction(
     ledger: &mut dyn Transaction,
-    items: Vec<Item>,
+    inputs: &[Input],
     permit: Permit<'_>,
     config: &Config,
-    waiting: &mut Vec<Reply>,
 ) -> Result<Recorded, NotRecorded> {
     let mut entropy = entropy;
     let mut context = Context {
@@ -538,52 +589,85 @@ fn transaction(
         entropy: &mut entropy,
     };
     let mut recorded = Recorded::default();
-    let mut answers = Vec::new();
-    for item in items {
-        waiting.extend(item.reply);
-        let asked = matches!(item.input, Input::Request(_));
-        // Each in a part of its own: what one of them breaks does not take the others with it.
-        let step = ledger.attempt(|part| engine::step(part, item.input, &mut context));
-        let answer = recorded.take(step)?;
-        answers.extend(answer.filter(|_| asked));
+    for input in inputs {
+        recorded.take(ledger, input, &mut context)?;
     }
     let starts = engine::plan(ledger, permit, &mut context)?;
     recorded.effects.extend(starts);
     recorded.next_due = ledger.next_due()?;
     recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
-    recorded.answers = std::mem::take(waiting).into_iter().zip(answers).collect();
     Ok(recorded)
 }
 
 impl Recorded {
-    /// Takes what a step led to; its answer is for whoever asked. A store that failed, rather
-    /// than refused a row, fails the whole transaction.
+    /// Steps one input, in a part of its own: what it breaks does not take the others with it. A
+    /// store that failed, rather than refused a row, fails the whole transaction.
     fn take(
         &mut self,
-        step: Result<Step, StepError>,
-    ) -> Result<Option<Result<Answer, NotDone>>, NotRecorded> {
-        match step {
-            Ok(step) => {
+        ledger: &mut dyn Transaction,
+        input: &Input,
+        context: &mut Context<'_>,
+    ) -> Result<(), NotRecorded> {
+        let mut step = |input| match ledger.attempt(|part| engine::step(part, input, context)) {
+            Err(StepError::Ledger(error)) if !is_about_the_input(&error) => Err(error),
+            step => Ok(step),
+        };
+        let answer = match (step(input.clone())?, input) {
+            (Ok(step), _) => {
                 self.effects.extend(step.effects);
-                Ok(step.answer.map(Ok))
+                step.answer.map(Ok)
             }
-            Err(StepError::Refused(refusal)) => Ok(Some(Err(NotDone::Refused(refusal)))),
-            Err(StepError::Ledger(error)) if is_breach(&error) => {
-                let message = chain(&error);
-                self.surprises.push(message.clone());
-                Ok(Some(Err(NotDone::Store {
-                    message,
-                    disk_full: false,
-                })))
+            (Err(error), Input::Request(_)) => Some(Err(not_done(error))),
+            (Err(error), Input::Ended { run, report }) => {
+                self.surprises
+                    .push(format!("the end of {run}: {}", chain(&error)));
+                match step(bare_end(run, report, &error))? {
+                    Ok(step) => self.effects.extend(step.effects),
+                    Err(_) => self.unended.push(run.clone()),
+                }
+                None
             }
-            Err(StepError::Ledger(error)) => Err(error.into()),
-        }
+            (Err(error), input) => {
+                self.surprises.push(format!("{input:?}: {}", chain(&error)));
+                None
+            }
+        };
+        self.answers.push(answer);
+        Ok(())
     }
 }
 
-/// Whether a row did not fit: asking again would not help, and the store itself is well.
-fn is_breach(error: &LedgerError) -> bool {
-    StoreError::inside(error).is_some_and(|error| error.breach().is_some())
+/// The same end without what the agent said of itself: no word of an agent, however odd, may
+/// keep its run from ending.
+fn bare_end(run: &RunId, report: &Report, error: &StepError) -> Input {
+    let warning = format!("what it reported could not be recorded: {}", chain(error));
+    let report = Report {
+        commit: report.commit.clone(),
+        events: report.events,
+        started_at: report.started_at,
+        warnings: vec![warning],
+        ..Report::bare(report.end.clone(), report.finished_at)
+    };
+    Input::Ended {
+        run: run.clone(),
+        report: Box::new(report),
+    }
+}
+
+fn not_done(error: StepError) -> NotDone {
+    match error {
+        StepError::Refused(refusal) => NotDone::Refused(refusal),
+        StepError::Ledger(error) => NotDone::Store {
+            message: chain(&error),
+            disk_full: false,
+        },
+    }
+}
+
+/// Whether the store is well and only this input cannot be written: the same again would not help.
+fn is_about_the_input(error: &LedgerError) -> bool {
+    StoreError::inside(error)
+        .is_some_and(|error| !error.is_disk_full() && !error.is_busy() && !error.is_last())
 }
 
 /// Random bits of the operating system.

@@ -118,6 +118,13 @@ impl Host {
         }
     }
 
+    /// The end of this run could not be recorded: the sweep comes back to it.
+    pub(crate) fn look_again(&self, run: &RunId) {
+        if let Some(live) = self.machine.live(run) {
+            live.release_harvest();
+        }
+    }
+
     /// Ends the threads. What is being performed is finished first.
     pub(crate) fn close(&mut self) {
         self.attendants.close();

@@ -111,6 +111,12 @@ impl From<NotDone> for Failed {
         match not_done {
             NotDone::Refused(refusal) => refusal.into(),
             NotDone::LandingBlocked { message, files } => landing_blocked(message, &files),
+            NotDone::LandingUnfinished => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "landing_unfinished",
+                "approved; orch ended before the branch was landed",
+            )
+            .hint("the next 'orch serve' or 'orch run' lands it"),
             NotDone::Store { message, disk_full } => {
                 let (status, code) = match disk_full {
                     true => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
