@@ -4,21 +4,21 @@
 //! after the commit are people answered and effects performed. An input from the host that could
 //! not be recorded is kept and tried again: news is never dropped because the disk is full.
 
+mod over;
+mod turn;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use orch_core::config::Config;
-use orch_core::engine::{self, Context, Effect, Input, Permit, Report, StepError};
+use orch_core::engine::{self, Input, Permit};
 use orch_core::event::{Event, EventKind};
-use orch_core::ledger::LedgerError;
 use orch_core::request::{Answer, Refusal, Request};
-use orch_core::task::{Task, TaskStatus};
-use orch_core::wait::{self, Service};
-use orch_core::{RunId, TaskId, Timestamp};
+use orch_core::wait::Service;
+use orch_core::{TaskId, Timestamp};
 use orch_store::sqlite::SqliteStore;
-use orch_store::{Reader, Store, StoreError, TaskFilter, Transaction};
+use orch_store::{Reader, Store};
 
 use crate::convert;
 use crate::daemon::End;
@@ -26,13 +26,12 @@ use crate::host::Host;
 use crate::log::LogLine;
 use crate::scribe::Scribe;
 use crate::shared::Shared;
+use turn::{NotRecorded, Recorded, transaction};
 
 /// Most inputs that share one transaction: a bound on how long the first of them waits.
 const BATCH: usize = 512;
 /// How often the loop looks up when nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
-/// Most tasks named when a `--once` run ends.
-const NAMED_AT_END: usize = 50;
 
 /// Everything that can wake the loop.
 pub(crate) enum Wake {
@@ -113,63 +112,10 @@ pub(crate) struct EngineLoop {
     pub last_event: u64,
 }
 
-/// Why a transaction did not happen.
-#[derive(Debug, thiserror::Error)]
-enum NotRecorded {
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The plan asked for something that cannot be: a bug, told loudly.
-    #[error("the plan makes no sense")]
-    Plan(#[source] Refusal),
-}
-
-impl NotRecorded {
-    fn is_disk_full(&self) -> bool {
-        match self {
-            Self::Ledger(error) => StoreError::inside(error).is_some_and(StoreError::is_disk_full),
-            Self::Plan(_) => false,
-        }
-    }
-
-    /// Whether the store will refuse everything from now on.
-    fn is_last(&self) -> bool {
-        match self {
-            Self::Ledger(error) => StoreError::inside(error).is_some_and(StoreError::is_last),
-            Self::Plan(_) => false,
-        }
-    }
-}
-
-impl From<StepError> for NotRecorded {
-    fn from(error: StepError) -> Self {
-        match error {
-            StepError::Ledger(error) => Self::Ledger(error),
-            StepError::Refused(refusal) => Self::Plan(refusal),
-        }
-    }
-}
-
 /// One input and who waits for its answer.
 struct Item {
     input: Input,
     reply: Option<Reply>,
-}
-
-/// What one input was answered with, if it was a request.
-type Answered = Option<Result<Answer, NotDone>>;
-
-/// What one transaction led to.
-#[derive(Default)]
-struct Recorded {
-    /// One for each input, in their order.
-    answers: Vec<Answered>,
-    effects: Vec<Effect>,
-    /// Reports of the host that were not taken: bugs, told loudly.
-    surprises: Vec<String>,
-    /// Runs whose end was not taken: they are looked at again.
-    unended: Vec<RunId>,
-    next_due: Option<Timestamp>,
-    at_rest: bool,
 }
 
 impl EngineLoop {
@@ -192,6 +138,9 @@ impl EngineLoop {
         self.let_landing_waiters_go();
         self.host.close();
         self.scribe.close();
+        // Streams that follow end now, with everything there was.
+        self.shared.set_service(Service::Stopped);
+        self.shared.publish(self.last_event);
         end
     }
 
@@ -444,11 +393,11 @@ impl EngineLoop {
             let Some(id) = fact.task.as_ref().filter(|_| over) else {
                 continue;
             };
-            let Some(replies) = self.landing_waiters.remove(id) else {
-                continue;
-            };
+            let replies = self.landing_waiters.remove(id).unwrap_or_default();
             for reply in replies {
-                let _ = reply.send(self.landing_answer(id));
+                let answer = self.landing_answer(id);
+                // Blocked and approved again in one turn: the wait goes on.
+                self.answer(reply, answer);
             }
         }
     }
@@ -462,96 +411,9 @@ impl EngineLoop {
                 message: message.clone(),
                 files: files.clone(),
             }),
+            TaskState::Review(Review::Landing) => Ok(Answer::Landing(Box::new(task))),
             _ => Ok(Answer::Task(Box::new(task))),
         }
-    }
-
-    fn is_over(&mut self, at_rest: bool) -> bool {
-        if self.broken.is_some() {
-            return true;
-        }
-        let all_recorded = self.unrecorded.is_empty() && !self.owing;
-        let still = at_rest && self.host.is_idle() && all_recorded;
-        match (self.ending, &self.duty) {
-            (Some(Ending::Leave), _) => true,
-            (Some(Ending::Close), _) => self.host.is_idle() && self.landing_waiters.is_empty(),
-            (Some(Ending::Drain | Ending::StopAgents), _) => still,
-            (None, Duty::Serve | Duty::Answer) => false,
-            (None, Duty::Once) => still && self.next_due.is_none(),
-            (None, Duty::Only(tasks)) => {
-                still && tasks.iter().all(|id| !may_wake(self.reader.as_mut(), id))
-            }
-        }
-    }
-
-    /// What is to be said when everything is over.
-    fn end(&mut self) -> End {
-        if let Some(broken) = self.broken.take() {
-            let failed = vec![format!("orch had to stop: {broken}")];
-            return End {
-                failed,
-                stuck: Vec::new(),
-            };
-        }
-        match (&self.duty, self.ending) {
-            (Duty::Once, None) => {
-                let failed = self.in_status(TaskStatus::Failed);
-                let stuck = self.in_status(TaskStatus::Todo);
-                self.tell(failed, stuck)
-            }
-            (Duty::Only(ids), None) => {
-                let ids = ids.clone();
-                let tasks: Vec<Task> = ids
-                    .iter()
-                    .filter_map(|id| self.reader.task(id).ok().flatten())
-                    .collect();
-                let of = |status| -> Vec<Task> {
-                    tasks
-                        .iter()
-                        .filter(|task| task.status() == status)
-                        .cloned()
-                        .collect()
-                };
-                let mut failed = of(TaskStatus::Failed);
-                failed.extend(of(TaskStatus::Cancelled));
-                self.tell(failed, of(TaskStatus::Todo))
-            }
-            _ => End::default(),
-        }
-    }
-
-    fn in_status(&mut self, status: TaskStatus) -> Vec<Task> {
-        let filter = TaskFilter {
-            statuses: vec![status],
-            limit: NAMED_AT_END,
-            ..TaskFilter::default()
-        };
-        self.reader.tasks(&filter).unwrap_or_default()
-    }
-
-    fn tell(&mut self, failed: Vec<Task>, stuck: Vec<Task>) -> End {
-        let config = self.shared.config();
-        let failed = failed.iter().map(|task| {
-            let why = task
-                .state
-                .failure()
-                .map_or("", |failure| failure.message.as_str());
-            format!("{} {}: {}: {why}", task.id, task.title, task.status())
-        });
-        let failed: Vec<String> = failed.collect();
-        let stuck = stuck
-            .iter()
-            .map(|task| {
-                let service = Service::Serving;
-                let ledger = self.reader.ledger();
-                let wait = wait::explain(ledger, task, &config.core, &[], service)
-                    .ok()
-                    .flatten();
-                let why = wait.map_or_else(String::new, |wait| wait.message);
-                format!("{} {}: {why}", task.id, task.title)
-            })
-            .collect();
-        End { failed, stuck }
     }
 
     fn store_trouble(&mut self, doing: &str, error: &NotRecorded) {
@@ -567,112 +429,6 @@ impl EngineLoop {
         let message = format!("{doing}: {}", chain(error));
         (self.shared.log)(&LogLine::note("error", "trouble", message));
     }
-}
-
-/// Whether only the clock keeps this task from going on.
-fn may_wake(reader: &mut dyn Reader, id: &TaskId) -> bool {
-    let task = reader.task(id).ok().flatten();
-    task.is_some_and(|task| task.unmet == 0 && task.state.hold().is_some())
-}
-
-/// Steps every input, plans once, and looks at what is left to wait for.
-fn transaction(
-    ledger: &mut dyn Transaction,
-    inputs: &[Input],
-    permit: Permit<'_>,
-    config: &Config,
-) -> Result<Recorded, NotRecorded> {
-    let mut entropy = entropy;
-    let mut context = Context {
-        now: convert::now(),
-        config,
-        entropy: &mut entropy,
-    };
-    let mut recorded = Recorded::default();
-    for input in inputs {
-        recorded.take(ledger, input, &mut context)?;
-    }
-    let starts = engine::plan(ledger, permit, &mut context)?;
-    recorded.effects.extend(starts);
-    recorded.next_due = ledger.next_due()?;
-    recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
-    Ok(recorded)
-}
-
-impl Recorded {
-    /// Steps one input, in a part of its own: what it breaks does not take the others with it. A
-    /// store that failed, rather than refused a row, fails the whole transaction.
-    fn take(
-        &mut self,
-        ledger: &mut dyn Transaction,
-        input: &Input,
-        context: &mut Context<'_>,
-    ) -> Result<(), NotRecorded> {
-        let mut step = |input| match ledger.attempt(|part| engine::step(part, input, context)) {
-            Err(StepError::Ledger(error)) if !is_about_the_input(&error) => Err(error),
-            step => Ok(step),
-        };
-        let answer = match (step(input.clone())?, input) {
-            (Ok(step), _) => {
-                self.effects.extend(step.effects);
-                step.answer.map(Ok)
-            }
-            (Err(error), Input::Request(_)) => Some(Err(not_done(error))),
-            (Err(error), Input::Ended { run, report }) => {
-                self.surprises
-                    .push(format!("the end of {run}: {}", chain(&error)));
-                match step(bare_end(run, report, &error))? {
-                    Ok(step) => self.effects.extend(step.effects),
-                    Err(_) => self.unended.push(run.clone()),
-                }
-                None
-            }
-            (Err(error), input) => {
-                self.surprises.push(format!("{input:?}: {}", chain(&error)));
-                None
-            }
-        };
-        self.answers.push(answer);
-        Ok(())
-    }
-}
-
-/// The same end without what the agent said of itself: no word of an agent, however odd, may
-/// keep its run from ending.
-fn bare_end(run: &RunId, report: &Report, error: &StepError) -> Input {
-    let warning = format!("what it reported could not be recorded: {}", chain(error));
-    let report = Report {
-        commit: report.commit.clone(),
-        events: report.events,
-        started_at: report.started_at,
-        warnings: vec![warning],
-        ..Report::bare(report.end.clone(), report.finished_at)
-    };
-    Input::Ended {
-        run: run.clone(),
-        report: Box::new(report),
-    }
-}
-
-fn not_done(error: StepError) -> NotDone {
-    match error {
-        StepError::Refused(refusal) => NotDone::Refused(refusal),
-        StepError::Ledger(error) => NotDone::Store {
-            message: chain(&error),
-            disk_full: false,
-        },
-    }
-}
-
-/// Whether the store is well and only this input cannot be written: the same again would not help.
-fn is_about_the_input(error: &LedgerError) -> bool {
-    StoreError::inside(error)
-        .is_some_and(|error| !error.is_disk_full() && !error.is_busy() && !error.is_last())
-}
-
-/// Random bits of the operating system.
-fn entropy() -> u64 {
-    getrandom::u64().expect("the operating system has no random numbers")
 }
 
 /// An error with everything behind it, in one line.

@@ -12,16 +12,17 @@ mod start;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use orch_core::RunId;
 use orch_core::engine::{Effect, End, Input, Landing, Report};
+use orch_core::outcome::Enforced;
 use orch_core::run::{Failure, FailureCode, Run};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_host::adapter::Adapter;
 use orch_host::git::{BranchName, Repository};
 use orch_host::run_dir::RunDir;
-use orch_host::supervise;
+use orch_host::supervise::{self, Limiter, Limits, StopSent};
 use orch_host::transcript::Transcript;
 use orch_host::workspace::{WorkspaceError, Workspaces};
 
@@ -31,12 +32,21 @@ use crate::log::LogLine;
 use crate::shared::{Shared, locked};
 
 use attend::Attendants;
-use jobs::Jobs;
+use jobs::{Jobs, caught};
+
+/// Threads that look at runs and stop them. A completion waits for nothing else.
+const LOOKERS: usize = 8;
+/// Threads that start agents. Making a worktree may take long, and git lets one be made at a time.
+const STARTERS: usize = 4;
+/// Threads that land branches: two landings at once would only make each other try again.
+const LANDERS: usize = 1;
 
 /// The hands of the loop.
 pub(crate) struct Host {
     machine: Arc<Machine>,
-    jobs: Jobs,
+    looks: Jobs,
+    starts: Jobs,
+    landings: Jobs,
     attendants: Attendants,
 }
 
@@ -45,8 +55,6 @@ pub(crate) struct Machine {
     shared: Arc<Shared>,
     runs: Mutex<BTreeMap<RunId, Arc<LiveRun>>>,
     workspaces: OnceLock<Workspaces>,
-    /// Two landings at once would only make each other try again.
-    landing: Mutex<()>,
 }
 
 /// A run whose end has not been recorded yet.
@@ -63,8 +71,18 @@ pub(crate) struct LiveRun {
     lingering_told: AtomicBool,
     spawned_told: AtomicBool,
     harvesting: AtomicBool,
+    /// A look at it waits for a worker or is under way.
+    sweeping: AtomicBool,
+    /// It was asked to stop.
+    stop_asked: AtomicBool,
+    /// The asking failed and is to be done again.
+    stop_owed: AtomicBool,
+    /// Its limits, for as long as no supervisor minds them.
+    limiter: Mutex<Limiter>,
+    /// The limit for which this daemon ended it.
+    enforced: Mutex<Option<Enforced>>,
     /// Since when it is watched.
-    since: Instant,
+    since: Mutex<Instant>,
 }
 
 impl Host {
@@ -74,14 +92,18 @@ impl Host {
             shared,
             runs: Mutex::default(),
             workspaces: OnceLock::new(),
-            landing: Mutex::default(),
         });
-        let wakes = machine.shared.wakes.clone();
-        let jobs = Jobs::new(move || drop(wakes.send(Wake::HostIdle)));
-        let attendants = Attendants::new(&machine, &jobs, serving);
+        let jobs = |workers| {
+            let wakes = machine.shared.wakes.clone();
+            Jobs::new(workers, move || drop(wakes.send(Wake::HostIdle)))
+        };
+        let (looks, starts, landings) = (jobs(LOOKERS), jobs(STARTERS), jobs(LANDERS));
+        let attendants = Attendants::new(&machine, &looks, serving);
         Self {
             machine,
-            jobs,
+            looks,
+            starts,
+            landings,
             attendants,
         }
     }
@@ -92,23 +114,30 @@ impl Host {
         match effect {
             Effect::Start { run, task } => {
                 let output = self.attendants.output();
-                self.jobs.queue(move || machine.start(*run, *task, &output));
+                self.starts
+                    .queue(move || machine.start(*run, *task, &output));
             }
             Effect::Adopt { run, task } => {
                 let output = self.attendants.output();
-                self.jobs.queue(move || machine.adopt(*run, *task, &output));
+                self.looks
+                    .queue(move || machine.adopt(*run, *task, &output));
             }
-            Effect::Stop { run, .. } => self.jobs.queue(move || machine.stop(&run)),
+            Effect::Stop { run, .. } => self.looks.queue(move || machine.stop(&run)),
             Effect::Land { task, run } => {
-                self.jobs.queue(move || machine.land(&task, run.as_deref()));
+                self.landings
+                    .queue(move || machine.land(&task, run.as_deref()));
             }
-            Effect::Discard { task } => self.jobs.queue(move || machine.discard(&task)),
+            Effect::Discard { task } => self.landings.queue(move || machine.discard(&task)),
         }
     }
 
     /// Whether nothing is being performed.
     pub(crate) fn is_idle(&self) -> bool {
-        self.jobs.is_idle()
+        self.all_jobs().iter().all(|jobs| jobs.is_idle())
+    }
+
+    const fn all_jobs(&self) -> [&Jobs; 3] {
+        [&self.looks, &self.starts, &self.landings]
     }
 
     /// Lets go of a run whose end is recorded.
@@ -127,8 +156,10 @@ impl Host {
 
     /// Ends the threads. What is being performed is finished first.
     pub(crate) fn close(&mut self) {
+        self.attendants.stop();
+        self.all_jobs().iter().for_each(|jobs| jobs.close());
+        // Last: jobs hold the watcher of output, too.
         self.attendants.close();
-        self.jobs.close();
     }
 }
 
@@ -163,10 +194,23 @@ impl Machine {
         locked(&self.runs).values().cloned().collect()
     }
 
+    /// Asks a run to end. What could not be asked or ended is asked again by the sweep.
     fn stop(&self, run: &RunId) {
+        let live = self.live(run);
+        if let Some(live) = &live {
+            live.stop_asked.store(true, Ordering::Release);
+        }
         let dir = RunDir::new(&self.shared.project.runs(), run);
-        if let Err(error) = supervise::stop(&dir) {
-            self.warn(run, format!("could not be stopped: {error}"));
+        let owed = match supervise::stop(&dir) {
+            Ok(StopSent::Killed { survivors, .. }) => survivors > 0,
+            Ok(StopSent::Shim | StopSent::Nothing) => false,
+            Err(error) => {
+                self.warn(run, format!("could not be stopped: {error}"));
+                true
+            }
+        };
+        if let Some(live) = live {
+            live.stop_owed.store(owed, Ordering::Release);
         }
     }
 
@@ -189,7 +233,9 @@ impl Machine {
     fn land(&self, task: &Task, run: Option<&Run>) {
         let landing = match task.workspace {
             WorkspaceMode::Shared => Landing::Landed { commit: None },
-            WorkspaceMode::Worktree => self.land_branch(task, run),
+            WorkspaceMode::Worktree => {
+                caught(|| self.land_branch(task, run)).unwrap_or_else(blocked)
+            }
         };
         self.tell(Input::Landed {
             task: task.id.clone(),
@@ -198,7 +244,6 @@ impl Machine {
     }
 
     fn land_branch(&self, task: &Task, run: Option<&Run>) -> Landing {
-        let _one_at_a_time = locked(&self.landing);
         let branch = run
             .and_then(|run| run.branch.clone())
             .unwrap_or_else(|| task.branch());
@@ -206,10 +251,7 @@ impl Machine {
         let landed = self
             .workspaces()
             .and_then(|workspaces| workspaces.land(&task.id, &branch, &message));
-        landed.unwrap_or_else(|error| Landing::Blocked {
-            message: chain(&error),
-            files: Vec::new(),
-        })
+        landed.unwrap_or_else(|error| blocked(chain(&error)))
     }
 
     fn discard(&self, task: &Task) {
@@ -228,8 +270,12 @@ impl Machine {
 }
 
 impl LiveRun {
-    fn new(run: Run, task: Task, dir: RunDir, adapter: &'static Adapter) -> Self {
+    fn new(run: Run, task: Task, dir: RunDir, adapter: &'static Adapter, limits: &Limits) -> Self {
         Self {
+            stop_asked: AtomicBool::new(run.stop.is_some()),
+            stop_owed: AtomicBool::new(false),
+            limiter: Mutex::new(Limiter::new(limits)),
+            enforced: Mutex::new(None),
             run,
             task,
             dir,
@@ -240,7 +286,8 @@ impl LiveRun {
             lingering_told: AtomicBool::new(false),
             spawned_told: AtomicBool::new(false),
             harvesting: AtomicBool::new(false),
-            since: Instant::now(),
+            sweeping: AtomicBool::new(false),
+            since: Mutex::new(Instant::now()),
         }
     }
 
@@ -249,8 +296,20 @@ impl LiveRun {
         !self.harvesting.swap(true, Ordering::AcqRel)
     }
 
+    /// How long it has been watched, in time during which the machine was awake.
+    fn watched(&self) -> Duration {
+        locked(&self.since).elapsed()
+    }
+
     fn release_harvest(&self) {
         self.harvesting.store(false, Ordering::Release);
+    }
+}
+
+const fn blocked(message: String) -> Landing {
+    Landing::Blocked {
+        message,
+        files: Vec::new(),
     }
 }
 

@@ -105,3 +105,6 @@ async fn ask(shared: &Shared, request: Ask) -> Result<Answer, Failed> {
         .map_err(|_| Failed::ending())?;
     Ok(answer.await.map_err(|_| Failed::ending())??)
 }
+
+#[cfg(test)]
+mod tests;

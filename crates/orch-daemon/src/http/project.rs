@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use orch_api::types as api;
 use orch_core::task::TaskStatus;
@@ -12,7 +12,7 @@ use orch_store::Reader;
 use serde_json::{Value, json};
 
 use super::failure::Failed;
-use super::tasks::view;
+use super::tasks::{Id, checked_id, views};
 use crate::convert;
 use crate::engine_loop::Wake;
 use crate::shared::Shared;
@@ -50,10 +50,7 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
     let counts = reader.counts()?;
     let count = |status: TaskStatus| counts.get(&status).copied().unwrap_or(0);
     let needs_you = reader.needing_person(NEEDS_YOU)?;
-    let needs_you = needs_you
-        .iter()
-        .map(|task| view(shared, reader, task))
-        .collect::<Result<_, _>>()?;
+    let needs_you = views(shared, reader, &needs_you)?;
     let agents = config.agents.iter().map(|entry| api::Agent {
         name: entry.name.to_string(),
         adapter: entry.adapter.clone(),
@@ -103,8 +100,9 @@ const fn service_word(service: Service) -> &'static str {
 /// What a prefix stands for: a task or a run.
 pub(super) async fn resolve(
     State(shared): State<Arc<Shared>>,
-    Path(prefix): Path<String>,
+    prefix: Id,
 ) -> Result<Json<Value>, Failed> {
+    let prefix = checked_id(prefix)?;
     let (tasks, runs) = shared.read(|reader| {
         let tasks = reader.task_ids_with_prefix(&prefix, CANDIDATES)?;
         Ok::<_, Failed>((tasks, reader.run_ids_with_prefix(&prefix, CANDIDATES)?))

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use orch_api::types as api;
 use orch_core::TaskId;
 use orch_core::request::{Answer, NewTask, Request, TaskEdit};
+use orch_core::run::Run;
 use orch_core::task::{Dependency, DependencyKind, Priority, Task};
 use orch_core::wait;
 use orch_store::{Reader, TaskFilter};
@@ -26,7 +26,8 @@ pub(super) const PAGE: usize = 100;
 /// Most rows in a listing.
 pub(super) const PAGE_MOST: usize = 10_000;
 
-type Id = Result<Path<String>, PathRejection>;
+/// A segment of the path, or why it is none.
+pub(super) type Id = Result<Path<String>, PathRejection>;
 
 /// A task with what it waits for.
 pub(super) fn view(
@@ -34,10 +35,32 @@ pub(super) fn view(
     reader: &mut dyn Reader,
     task: &Task,
 ) -> Result<api::Task, Failed> {
-    let dependencies = reader.dependencies(&task.id)?;
     let live = reader.live_runs()?;
+    view_beside(shared, reader, task, &live)
+}
+
+/// Many tasks with what they wait for; what they share is read once.
+pub(super) fn views(
+    shared: &Shared,
+    reader: &mut dyn Reader,
+    tasks: &[Task],
+) -> Result<Vec<api::Task>, Failed> {
+    let live = reader.live_runs()?;
+    tasks
+        .iter()
+        .map(|task| view_beside(shared, reader, task, &live))
+        .collect()
+}
+
+fn view_beside(
+    shared: &Shared,
+    reader: &mut dyn Reader,
+    task: &Task,
+    live: &[Run],
+) -> Result<api::Task, Failed> {
+    let dependencies = reader.dependencies(&task.id)?;
     let config = shared.config();
-    let wait = wait::explain(reader.ledger(), task, &config.core, &live, shared.service())?;
+    let wait = wait::explain(reader.ledger(), task, &config.core, live, shared.service())?;
     Ok(convert::task(task, &dependencies, wait.as_ref()))
 }
 
@@ -58,10 +81,7 @@ pub(super) async fn list(
     let filter = filter(checked_query(query)?)?;
     let tasks = shared.read(|reader| {
         let tasks = reader.tasks(&filter)?;
-        tasks
-            .iter()
-            .map(|task| view(&shared, reader, task))
-            .collect::<Result<_, _>>()
+        views(&shared, reader, &tasks)
     })?;
     Ok(Json(tasks))
 }
@@ -193,9 +213,9 @@ fn explain(shared: &Shared, reader: &mut dyn Reader, task: &Task) -> Result<api:
 pub(super) async fn add(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
-    bytes: Bytes,
+    bytes: body::Raw,
 ) -> Result<(StatusCode, Json<api::Changed>), Failed> {
-    let new = new_task(&shared, body::read(&headers, &bytes)?)?;
+    let new = new_task(&shared, body::read(&headers, bytes)?)?;
     let changed = change(&shared, Request::Add(Box::new(new))).await?;
     Ok((StatusCode::CREATED, changed))
 }
@@ -204,10 +224,10 @@ pub(super) async fn edit(
     State(shared): State<Arc<Shared>>,
     id: Id,
     headers: HeaderMap,
-    bytes: Bytes,
+    bytes: body::Raw,
 ) -> Result<Json<api::Changed>, Failed> {
     let task = find(&shared, &checked_id(id)?)?;
-    let edit = task_edit(&shared, body::read(&headers, &bytes)?)?;
+    let edit = task_edit(&shared, body::read(&headers, bytes)?)?;
     change(
         &shared,
         Request::Edit {
@@ -246,10 +266,10 @@ pub(super) async fn reject(
     State(shared): State<Arc<Shared>>,
     id: Id,
     headers: HeaderMap,
-    bytes: Bytes,
+    bytes: body::Raw,
 ) -> Result<Json<api::Changed>, Failed> {
     let task = find(&shared, &checked_id(id)?)?;
-    let api::Rejection { reason } = body::read(&headers, &bytes)?;
+    let api::Rejection { reason } = body::read(&headers, bytes)?;
     change(&shared, Request::Reject { task, reason }).await
 }
 

@@ -27,6 +27,7 @@ use crate::supervise::record::{PidRecord, RESERVE_BYTES, Record};
 use crate::supervise::spec::{SPEC_BYTES, Spec};
 use crate::supervise::{become_subreaper, clock};
 use agent::Agent;
+pub use limiter::Limiter;
 use signals::Signals;
 
 /// How often a shim tries for its lock, which a daemon's look at it can take for an instant.

@@ -35,7 +35,7 @@ mod standing;
 mod stop;
 pub(crate) mod tree;
 
-pub use crate::shim::shim_main;
+pub use crate::shim::{Limiter, shim_main};
 pub use launch::{LaunchError, SHIM_COMMAND, forestall, launch};
 pub use news::{News, NewsListener, NewsQuit, What};
 pub(crate) use reaper::exit_of;
