@@ -3,7 +3,7 @@
 //! Two sides meet in a run directory. The shim (`shim`, one small process per run) owns
 //! the agent: it holds a lock while it lives, passes a gate at most once, starts the agent,
 //! waits for the process and not for its output to close, and leaves a durable record before
-//! anybody is told. The daemon's side ([`launch`], [`inspect`], [`stop`], [`NewsListener`],
+//! anybody is told. The daemon's side ([`launch()`], [`inspect`], [`stop()`], [`NewsListener`],
 //! [`reap_orphans`]) reads what the shim left, from this daemon's time or an earlier one.
 //!
 //! | exit.json | lock | started | agent | [`inspect`] says |
