@@ -234,6 +234,7 @@ impl Machine {
                 stop_grace_ms: config.limits.stop_grace_ms,
                 leak_grace_ms: config.limits.leak_grace_ms,
             },
+            stop_signal: invocation.stop_signal,
             news: self.shared.project.news_socket(),
         }
     }

@@ -7,6 +7,7 @@ mod reader;
 mod words;
 
 use super::{Adapter, AgentSettings, Invocation, Permission, SettingsError};
+use crate::supervise::StopSignal;
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "claude",
@@ -80,6 +81,10 @@ fn invocation(settings: &AgentSettings, is_root: bool) -> Result<Invocation, Set
         env: environment(permission, is_root),
         prompt_on_stdin: true,
         preamble,
+        // SIGTERM kills the tool at work, and the model may then be told so, answer, and end the
+        // run as a success before the process is gone. Interrupted, it ends its tool and says
+        // that it was, and what it used.
+        stop_signal: StopSignal::Interrupt,
     })
 }
 
@@ -183,6 +188,7 @@ mod tests {
         );
         assert!(!made.env.iter().any(|(name, _)| name == "IS_SANDBOX"));
         assert!(made.prompt_on_stdin);
+        assert_eq!(made.stop_signal, StopSignal::Interrupt);
     }
 
     #[test]
