@@ -15,11 +15,15 @@ pub(super) const ADAPTER: Adapter = Adapter {
     program: Some("claude"),
     has_result_event: true,
     inherits: &["ANTHROPIC_*", "CLAUDE_*", "API_TIMEOUT_MS"],
-    // A daemon started from within a Claude Code session must not make its agents part of it.
+    // A daemon started from within a Claude Code session must not make its agents part of it,
+    // nor give them the effort somebody chose there.
     never_inherits: &[
+        "CLAUDE_CODE_CHILD_SESSION",
         "CLAUDE_CODE_ENTRYPOINT",
+        "CLAUDE_CODE_EXECPATH",
         "CLAUDE_CODE_SESSION_ID",
         "CLAUDE_CODE_SSE_PORT",
+        "CLAUDE_EFFORT",
     ],
     invocation: |settings| invocation(settings, rustix::process::geteuid().is_root()),
     reader: || Box::new(reader::ClaudeReader::default()),
@@ -30,8 +34,10 @@ pub(super) const ADAPTER: Adapter = Adapter {
 /// read command lines, and a list of processes should stay readable.
 const SYSTEM_PROMPT_BYTES: usize = 16 * 1024;
 
-/// What `permission = "edits"` allows besides edits: without these two the agent could not commit.
-const COMMIT_TOOLS: &str = "Bash(git add:*),Bash(git commit:*)";
+/// What `permission = "edits"` allows besides edits: without the first two the agent could not
+/// commit, and the others are edits too. Looking (`git status`, `git diff`, `git log`) needs no
+/// rule.
+const COMMIT_TOOLS: &str = "Bash(git add:*),Bash(git commit:*),Bash(git mv:*),Bash(git rm:*)";
 
 /// Arguments that are orch's own, and what to do instead.
 const RESERVED: &[(&str, &str)] = &[
@@ -184,7 +190,8 @@ mod tests {
         assert_eq!(
             made.argv.join(" "),
             "claude -p --output-format stream-json --verbose --allowedTools \
-             Bash(git add:*),Bash(git commit:*) --permission-mode acceptEdits"
+             Bash(git add:*),Bash(git commit:*),Bash(git mv:*),Bash(git rm:*) \
+             --permission-mode acceptEdits"
         );
         assert!(!made.env.iter().any(|(name, _)| name == "IS_SANDBOX"));
         assert!(made.prompt_on_stdin);
