@@ -241,6 +241,7 @@ impl Machine {
             cwd: workspace.to_owned(),
             stdin: invocation.prompt_on_stdin.then(|| dir.prompt()),
             limits: limits(task, config),
+            stop_signal: invocation.stop_signal,
             news: self.shared.project.news_socket(),
         }
     }

@@ -127,7 +127,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Err(failure) => return Some(not_started(spec, failure)),
     };
     announce(dir, spec, &agent);
-    let end = watch::Watch::new(&agent, &spec.limits, signals, &logs).until_end();
+    let end = watch::Watch::new(&agent, spec, signals, &logs).until_end();
     Some(Record::Ended(end::record(spec, &agent, &logs, end)))
 }
 

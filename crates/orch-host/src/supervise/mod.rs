@@ -41,6 +41,6 @@ pub use news::{News, NewsListener, NewsQuit, What};
 pub(crate) use reaper::exit_of;
 pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned};
 pub use record::{ExitRecord, Leaked, Source};
-pub use spec::{Limits, MARKER, Spec, SpecError};
+pub use spec::{Limits, MARKER, Spec, SpecError, StopSignal};
 pub use standing::{Standing, inspect};
 pub use stop::{StopSent, stop};
