@@ -15,7 +15,7 @@ use orch_store::{Reader, Store};
 use tower::ServiceExt;
 
 use crate::config;
-use crate::engine_loop::{Duty, Ending, EngineLoop, Wake};
+use crate::engine_loop::{Duty, EngineLoop};
 use crate::error::StartError;
 use crate::host::Host;
 use crate::http;
@@ -25,6 +25,7 @@ use crate::project::Project;
 use crate::scribe::Scribe;
 use crate::shared::{Parts, Shared, adapters, locked};
 use crate::signals::SignalWatch;
+use crate::wake::{End, Ending, Wake};
 
 /// Ended runs whose `run.json` is compared with the database at start.
 const HEALED_AT_START: usize = 200;
@@ -45,25 +46,6 @@ pub struct Options {
     pub signals: bool,
     /// Say what agents say, too.
     pub verbose: bool,
-}
-
-/// What is to be told when a daemon that ends by itself has ended. Both empty: all is well.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct End {
-    /// Tasks that failed, one line each.
-    pub failed: Vec<String>,
-    /// Tasks that cannot move, one line each with the reason.
-    pub stuck: Vec<String>,
-}
-
-impl End {
-    /// The daemon could not go on.
-    pub(crate) fn broken(why: &str) -> Self {
-        Self {
-            failed: vec![format!("orch had to stop: {why}")],
-            stuck: Vec::new(),
-        }
-    }
 }
 
 /// A running daemon. One that is dropped answers what is under way and leaves; its agents go on.

@@ -15,69 +15,24 @@ use std::time::Duration;
 use orch_core::engine::{self, Input, Permit};
 use orch_core::event::{Event, EventKind};
 use orch_core::ledger::LedgerError;
-use orch_core::request::{Answer, Refusal, Request};
+use orch_core::request::{Answer, Refusal};
 use orch_core::wait::Service;
 use orch_core::{TaskId, Timestamp};
 use orch_store::sqlite::SqliteStore;
 use orch_store::{Reader, Store};
 
 use crate::convert;
-use crate::daemon::End;
 use crate::host::Host;
-use crate::log::LogLine;
+use crate::log::{LogLine, chain};
 use crate::scribe::Scribe;
 use crate::shared::Shared;
+use crate::wake::{End, Ending, NotDone, Reply, Wake};
 use turn::{Recorded, is_disk_full, is_last, transaction};
 
 /// Most inputs that share one transaction: a bound on how long the first of them waits.
 const BATCH: usize = 512;
 /// How often the loop looks up when nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// Everything that can wake the loop.
-pub(crate) enum Wake {
-    /// Somebody asks.
-    Ask { request: Request, reply: Reply },
-    /// The host has found something out.
-    Host(Input),
-    /// The configuration file may have changed.
-    Reload(Option<tokio::sync::oneshot::Sender<()>>),
-    /// Nothing is being performed any more.
-    HostIdle,
-    /// Tell when everything that was owed at the start has been looked at.
-    Settle(Sender<()>),
-    /// The daemon is to end.
-    End(Ending),
-}
-
-/// How firmly the daemon is asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Answer what is under way and leave; agents that run go on. For a command without a daemon.
-    Close,
-    /// Start nothing more and leave when the agents have ended.
-    Drain,
-    /// Stop the agents and leave when they have ended.
-    StopAgents,
-    /// Leave now; agents that run go on and are found again by the next daemon.
-    Leave,
-}
-
-/// Where an answer goes.
-pub(crate) type Reply = tokio::sync::oneshot::Sender<Result<Answer, NotDone>>;
-
-/// Why a request was not fulfilled.
-#[derive(Debug)]
-pub(crate) enum NotDone {
-    /// The engine refused it; nothing was changed.
-    Refused(Refusal),
-    /// It was approved and could not be landed; the work waits for a person.
-    LandingBlocked { message: String, files: Vec<String> },
-    /// It was approved, that is recorded, and orch ended before the branch was landed.
-    LandingUnfinished,
-    /// The store failed; nothing was changed.
-    Store { message: String, disk_full: bool },
-}
 
 /// What the loop may start and when it is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -428,19 +383,4 @@ impl EngineLoop {
         let message = format!("{doing}: {}", chain(error));
         (self.shared.log)(&LogLine::note("error", "trouble", message));
     }
-}
-
-/// An error with everything behind it, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        // `transparent` errors repeat themselves.
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
 }

@@ -5,8 +5,8 @@ use orch_core::task::{Task, TaskStatus};
 use orch_core::wait::{self, Service};
 use orch_store::{Reader, TaskFilter};
 
-use super::{Duty, Ending, EngineLoop};
-use crate::daemon::End;
+use super::{Duty, EngineLoop};
+use crate::wake::{End, Ending};
 
 /// Most tasks named when a `--once` run ends.
 const NAMED_AT_END: usize = 50;

@@ -9,8 +9,9 @@ use orch_core::request::Answer;
 use orch_core::{RunId, Timestamp};
 use orch_store::{StoreError, Transaction};
 
-use super::{NotDone, chain};
 use crate::convert;
+use crate::log::chain;
+use crate::wake::NotDone;
 
 /// What one input was answered with, if it was a request.
 pub(super) type Answered = Option<Result<Answer, NotDone>>;

@@ -17,11 +17,12 @@ use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, What};
 use orch_host::transcript::Transcript;
 
 use super::jobs::{Jobs, caught};
-use super::{LiveRun, Machine};
+use super::live::LiveRun;
+use super::machine::Machine;
 use crate::convert;
-use crate::engine_loop::Wake;
 use crate::log::LogLine;
 use crate::shared::locked;
+use crate::wake::Wake;
 
 /// How often runs without news are looked at.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -10,9 +10,10 @@ use orch_host::supervise::{ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
 
 use super::jobs::caught;
-use super::{LiveRun, Machine};
+use super::live::LiveRun;
+use super::machine::Machine;
 use crate::convert;
-use crate::engine_loop::chain;
+use crate::log::chain;
 use crate::shared::locked;
 
 impl Machine {

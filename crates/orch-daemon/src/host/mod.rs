@@ -6,33 +6,22 @@
 mod attend;
 mod harvest;
 mod jobs;
+mod live;
+mod machine;
 mod say;
 mod start;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use orch_core::RunId;
-use orch_core::engine::{Effect, End, Input, Landing, Report};
-use orch_core::outcome::Enforced;
-use orch_core::run::{Failure, FailureCode, Run};
-use orch_core::task::{Task, WorkspaceMode};
-use orch_host::adapter::Adapter;
-use orch_host::git::{BranchName, Repository};
-use orch_host::run_dir::RunDir;
-use orch_host::supervise::{self, Limiter, Limits, StopSent};
-use orch_host::transcript::Transcript;
-use orch_host::workspace::{WorkspaceError, Workspaces};
+use orch_core::engine::Effect;
 
-use crate::convert;
-use crate::engine_loop::{Wake, chain};
-use crate::log::LogLine;
 use crate::shared::{Shared, locked};
+use crate::wake::Wake;
 
 use attend::Attendants;
-use jobs::{Jobs, caught};
+use jobs::Jobs;
+use machine::Machine;
 
 /// Threads that look at runs and stop them. A completion waits for nothing else.
 const LOOKERS: usize = 8;
@@ -50,50 +39,10 @@ pub(crate) struct Host {
     attendants: Attendants,
 }
 
-/// What every worker thread needs.
-pub(crate) struct Machine {
-    shared: Arc<Shared>,
-    runs: Mutex<BTreeMap<RunId, Arc<LiveRun>>>,
-    /// Made for a configured target, and made again when another is configured.
-    workspaces: Mutex<Option<(Option<String>, Arc<Workspaces>)>>,
-}
-
-/// A run whose end has not been recorded yet.
-pub(crate) struct LiveRun {
-    run: Run,
-    task: Task,
-    dir: RunDir,
-    adapter: &'static Adapter,
-    transcript: Mutex<Option<Transcript>>,
-    /// When the result event was seen, if it was.
-    result_seen: Mutex<Option<Instant>>,
-    /// How much of its events has been said in the log.
-    said: Mutex<u64>,
-    lingering_told: AtomicBool,
-    spawned_told: AtomicBool,
-    harvesting: AtomicBool,
-    /// A look at it waits for a worker or is under way.
-    sweeping: AtomicBool,
-    /// It was asked to stop.
-    stop_asked: AtomicBool,
-    /// The asking failed and is to be done again.
-    stop_owed: AtomicBool,
-    /// Its limits, for as long as no supervisor minds them.
-    limiter: Mutex<Limiter>,
-    /// The limit for which this daemon ended it.
-    enforced: Mutex<Option<Enforced>>,
-    /// Since when it is watched.
-    since: Mutex<Instant>,
-}
-
 impl Host {
     /// `serving` also watches the output of runs; a command without a daemon only looks once.
     pub(crate) fn new(shared: Arc<Shared>, serving: bool) -> Self {
-        let machine = Arc::new(Machine {
-            shared,
-            runs: Mutex::default(),
-            workspaces: Mutex::default(),
-        });
+        let machine = Arc::new(Machine::new(shared));
         let jobs = |workers| {
             let wakes = machine.shared.wakes.clone();
             Jobs::new(workers, move || drop(wakes.send(Wake::HostIdle)))
@@ -161,171 +110,5 @@ impl Host {
         self.all_jobs().iter().for_each(|jobs| jobs.close());
         // Last: jobs hold the watcher of output, too.
         self.attendants.close();
-    }
-}
-
-impl Machine {
-    fn tell(&self, input: Input) {
-        // The loop is gone only when the daemon is; the next one finds everything on disk.
-        let _ = self.shared.wakes.send(Wake::Host(input));
-    }
-
-    fn tell_ended(&self, run: &RunId, report: Report) {
-        self.tell(Input::Ended {
-            run: run.clone(),
-            report: Box::new(report),
-        });
-    }
-
-    fn tell_failed(&self, run: &RunId, failure: Failure) {
-        self.tell_ended(run, Report::bare(End::NotStarted(failure), convert::now()));
-    }
-
-    fn warn(&self, run: &RunId, message: String) {
-        let mut line = LogLine::note("warn", "trouble", message);
-        line.run = Some(run.to_string());
-        (self.shared.log)(&line);
-    }
-
-    fn live(&self, run: &RunId) -> Option<Arc<LiveRun>> {
-        locked(&self.runs).get(run).cloned()
-    }
-
-    fn all_live(&self) -> Vec<Arc<LiveRun>> {
-        locked(&self.runs).values().cloned().collect()
-    }
-
-    /// Asks a run to end. What could not be asked or ended is asked again by the sweep.
-    fn stop(&self, run: &RunId) {
-        let live = self.live(run);
-        if let Some(live) = &live {
-            live.stop_asked.store(true, Ordering::Release);
-        }
-        let dir = RunDir::new(&self.shared.project.runs(), run);
-        let owed = match supervise::stop(&dir) {
-            Ok(StopSent::Killed { survivors, .. }) => survivors > 0,
-            Ok(StopSent::Shim | StopSent::Nothing) => false,
-            Err(error) => {
-                self.warn(run, format!("could not be stopped: {error}"));
-                true
-            }
-        };
-        if let Some(live) = live {
-            live.stop_owed.store(owed, Ordering::Release);
-        }
-    }
-
-    /// The worktrees, for the target that the configuration names now. Without one it is the branch
-    /// that was checked out when it was first needed.
-    fn workspaces(&self) -> Result<Arc<Workspaces>, WorkspaceError> {
-        let wanted = self.shared.config().target.clone();
-        let mut made = locked(&self.workspaces);
-        if let Some((target, workspaces)) = made.as_ref()
-            && *target == wanted
-        {
-            return Ok(Arc::clone(workspaces));
-        }
-        let project = &self.shared.project;
-        let repository = Repository::discover(&project.root)?;
-        let target = match &wanted {
-            Some(target) => target.parse::<BranchName>()?,
-            None => repository
-                .current_branch()?
-                .ok_or(WorkspaceError::TargetUnknown)?,
-        };
-        let workspaces = Arc::new(Workspaces::new(repository, &project.worktrees(), target));
-        *made = Some((wanted, Arc::clone(&workspaces)));
-        Ok(workspaces)
-    }
-
-    fn land(&self, task: &Task, run: Option<&Run>) {
-        let landing = match task.workspace {
-            WorkspaceMode::Shared => Landing::Landed { commit: None },
-            WorkspaceMode::Worktree => {
-                caught(|| self.land_branch(task, run)).unwrap_or_else(blocked)
-            }
-        };
-        self.tell(Input::Landed {
-            task: task.id.clone(),
-            landing,
-        });
-    }
-
-    fn land_branch(&self, task: &Task, run: Option<&Run>) -> Landing {
-        let branch = run
-            .and_then(|run| run.branch.clone())
-            .unwrap_or_else(|| task.branch());
-        let message = format!("Merge {branch}: {}", task.title);
-        let landed = self
-            .workspaces()
-            .and_then(|workspaces| workspaces.land(&task.id, &branch, &message));
-        landed.unwrap_or_else(|error| blocked(chain(&error)))
-    }
-
-    fn discard(&self, task: &Task) {
-        if task.workspace != WorkspaceMode::Worktree || task.runs == 0 {
-            return;
-        }
-        let discarded = self
-            .workspaces()
-            .and_then(|workspaces| workspaces.discard(&task.id, &task.branch()));
-        if let Err(error) = discarded {
-            let mut line = LogLine::note("warn", "trouble", chain(&error));
-            line.task = Some(task.id.to_string());
-            (self.shared.log)(&line);
-        }
-    }
-}
-
-impl LiveRun {
-    fn new(run: Run, task: Task, dir: RunDir, adapter: &'static Adapter, limits: &Limits) -> Self {
-        Self {
-            stop_asked: AtomicBool::new(run.stop.is_some()),
-            stop_owed: AtomicBool::new(false),
-            limiter: Mutex::new(Limiter::new(limits)),
-            enforced: Mutex::new(None),
-            run,
-            task,
-            dir,
-            adapter,
-            transcript: Mutex::new(None),
-            result_seen: Mutex::new(None),
-            said: Mutex::new(0),
-            lingering_told: AtomicBool::new(false),
-            spawned_told: AtomicBool::new(false),
-            harvesting: AtomicBool::new(false),
-            sweeping: AtomicBool::new(false),
-            since: Mutex::new(Instant::now()),
-        }
-    }
-
-    /// Whether this caller is the one to look after the end.
-    fn claim_harvest(&self) -> bool {
-        !self.harvesting.swap(true, Ordering::AcqRel)
-    }
-
-    /// How long it has been watched, in time during which the machine was awake.
-    fn watched(&self) -> Duration {
-        locked(&self.since).elapsed()
-    }
-
-    fn release_harvest(&self) {
-        self.harvesting.store(false, Ordering::Release);
-    }
-}
-
-const fn blocked(message: String) -> Landing {
-    Landing::Blocked {
-        message,
-        files: Vec::new(),
-    }
-}
-
-/// A failure of the machine before the agent could be started.
-fn failure(code: FailureCode, message: impl Into<String>, evidence: impl Into<String>) -> Failure {
-    Failure {
-        code,
-        message: message.into(),
-        evidence: evidence.into(),
     }
 }

@@ -20,10 +20,11 @@ use orch_host::supervise::{self, Limits, Spec, Standing};
 
 use super::attend::Output;
 use super::jobs::caught;
-use super::{LiveRun, Machine, failure};
+use super::live::LiveRun;
+use super::machine::Machine;
 use crate::config::{AgentEntry, Loaded};
 use crate::convert;
-use crate::engine_loop::chain;
+use crate::log::chain;
 use crate::shared::locked;
 
 impl Machine {
@@ -347,4 +348,13 @@ fn shim_program() -> PathBuf {
         return kept.to_owned();
     }
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("orch"))
+}
+
+/// A failure of the machine before the agent could be started.
+fn failure(code: FailureCode, message: impl Into<String>, evidence: impl Into<String>) -> Failure {
+    Failure {
+        code,
+        message: message.into(),
+        evidence: evidence.into(),
+    }
 }

@@ -9,7 +9,8 @@ use orch_core::request::Refusal;
 use orch_core::text::BadText;
 use orch_store::StoreError;
 
-use crate::engine_loop::{NotDone, chain};
+use crate::log::chain;
+use crate::wake::NotDone;
 
 /// An answer that is not a success. Boxed: it is rare, and every handler's result carries it.
 #[derive(Debug)]

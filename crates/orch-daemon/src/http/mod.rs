@@ -22,8 +22,8 @@ use axum::routing::{get, post};
 use orch_api::{API_VERSION, VERSION_HEADER};
 use orch_core::request::{Answer, Request as Ask};
 
-use crate::engine_loop::Wake;
 use crate::shared::Shared;
+use crate::wake::Wake;
 use failure::Failed;
 pub(crate) use server::Server;
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use orch_api::types as api;
 use orch_core::run::Run;
 use orch_core::task::TaskStatus;
@@ -13,11 +12,11 @@ use orch_store::Reader;
 use serde_json::{Value, json};
 
 use super::failure::Failed;
-use super::tasks::{Id, checked_id, views};
+use super::tasks::{Id, ambiguous, checked_id, views};
 use crate::config::{AgentEntry, Loaded};
 use crate::convert;
-use crate::engine_loop::Wake;
 use crate::shared::Shared;
+use crate::wake::Wake;
 
 /// Most tasks named as needing a person.
 const NEEDS_YOU: usize = 20;
@@ -124,11 +123,4 @@ pub(super) async fn resolve(
             several.iter().map(|(_, id)| id.as_str()),
         )),
     }
-}
-
-pub(super) fn ambiguous<'a>(prefix: &str, candidates: impl Iterator<Item = &'a str>) -> Failed {
-    let candidates: Vec<&str> = candidates.collect();
-    let message = format!("'{prefix}' could be {} things", candidates.len());
-    Failed::new(StatusCode::CONFLICT, "ambiguous", message)
-        .hint(format!("one of: {}", candidates.join(", ")))
 }

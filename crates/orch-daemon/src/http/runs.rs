@@ -18,8 +18,7 @@ use serde::Deserialize;
 
 use super::events::{Source, follow};
 use super::failure::Failed;
-use super::project::ambiguous;
-use super::tasks::{Id, checked_id, checked_limit, checked_query, find as find_task};
+use super::tasks::{Id, ambiguous, checked_id, checked_limit, checked_query, find as find_task};
 use crate::convert;
 use crate::shared::Shared;
 

@@ -16,7 +16,6 @@ use orch_store::{Reader, TaskFilter};
 use serde::Deserialize;
 
 use super::failure::Failed;
-use super::project::ambiguous;
 use super::{ask, body};
 use crate::convert;
 use crate::shared::Shared;
@@ -401,4 +400,12 @@ where
     word.map(str::parse)
         .transpose()
         .map_err(|error| word_error(field, &error))
+}
+
+/// A beginning that several ids have.
+pub(super) fn ambiguous<'a>(prefix: &str, candidates: impl Iterator<Item = &'a str>) -> Failed {
+    let candidates: Vec<&str> = candidates.collect();
+    let message = format!("'{prefix}' could be {} things", candidates.len());
+    Failed::new(StatusCode::CONFLICT, "ambiguous", message)
+        .hint(format!("one of: {}", candidates.join(", ")))
 }
