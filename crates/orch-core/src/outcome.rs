@@ -177,6 +177,12 @@ fn failure(code: FailureCode, message: String, witness: &Witness, rule: &str) ->
 #[must_use]
 pub fn mismatch(verdict: &Verdict, witness: &Witness) -> Option<String> {
     match (verdict, witness.exit) {
+        // Whether it said so before or after it was asked, nobody can tell from here; some agents
+        // go on without the tool that was taken from them.
+        (Verdict::Success, exit) if let Some(why) = asked_to_stop(witness) => Some(format!(
+            "the result says success, but it had been asked to stop ({why}) before its process \
+             ended with {exit}"
+        )),
         (Verdict::Success, Exit::Code(0)) => None,
         (Verdict::Success, exit) if witness.stop == Some(StopReason::Linger) => Some(format!(
             "its process stayed after the result and had to be ended ({exit})"
@@ -184,10 +190,23 @@ pub fn mismatch(verdict: &Verdict, witness: &Witness) -> Option<String> {
         (Verdict::Success, exit) => Some(format!(
             "the result says success but the process ended with {exit}"
         )),
-        (Verdict::Error { .. }, Exit::Code(0)) => {
+        // What was asked to stop may say that it was and end well.
+        (Verdict::Error { .. }, Exit::Code(0)) if asked_to_stop(witness).is_none() => {
             Some("the result says error but the process ended with exit status 0".to_owned())
         }
         _ => None,
+    }
+}
+
+/// Why it was asked to stop at work, if it was.
+const fn asked_to_stop(witness: &Witness) -> Option<&'static str> {
+    match (witness.stop, witness.enforced) {
+        (Some(StopReason::Cancel), _) => Some("cancelled"),
+        (Some(StopReason::Interrupt), _) => Some("orch was told to stop"),
+        (_, Some(Enforced::Timeout { .. })) => Some("timeout"),
+        (_, Some(Enforced::Stall { .. })) => Some("stall timeout"),
+        (_, Some(Enforced::Output { .. })) => Some("output limit"),
+        (Some(StopReason::Linger) | None, None) => None,
     }
 }
 
@@ -363,6 +382,16 @@ mod tests {
     fn a_mismatch_is_said() {
         assert_eq!(mismatch(&Verdict::Success, &witness(Exit::Code(0))), None);
         assert!(mismatch(&Verdict::Success, &witness(Exit::Code(1))).is_some());
+        let cancelled = Witness {
+            stop: Some(StopReason::Cancel),
+            ..witness(Exit::Code(0))
+        };
+        let said = mismatch(&Verdict::Success, &cancelled);
+        assert!(said.is_some_and(|said| said.contains("cancelled")));
+        let error = Verdict::Error {
+            message: String::new(),
+        };
+        assert_eq!(mismatch(&error, &cancelled), None);
         assert!(
             mismatch(
                 &Verdict::Error {

@@ -15,7 +15,7 @@ use orch_store::{Reader, Store};
 use tower::ServiceExt;
 
 use crate::config;
-use crate::engine_loop::{Duty, Ending, EngineLoop, Wake};
+use crate::engine_loop::{Duty, EngineLoop};
 use crate::error::StartError;
 use crate::host::Host;
 use crate::http;
@@ -25,6 +25,7 @@ use crate::project::Project;
 use crate::scribe::Scribe;
 use crate::shared::{Parts, Shared, adapters, locked};
 use crate::signals::SignalWatch;
+use crate::wake::{End, Ending, Wake};
 
 /// Ended runs whose `run.json` is compared with the database at start.
 const HEALED_AT_START: usize = 200;
@@ -47,16 +48,7 @@ pub struct Options {
     pub verbose: bool,
 }
 
-/// What is to be told when a daemon that ends by itself has ended. Both empty: all is well.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct End {
-    /// Tasks that failed, one line each.
-    pub failed: Vec<String>,
-    /// Tasks that cannot move, one line each with the reason.
-    pub stuck: Vec<String>,
-}
-
-/// A running daemon.
+/// A running daemon. One that is dropped answers what is under way and leaves; its agents go on.
 pub struct Daemon {
     wakes: Sender<Wake>,
     router: axum::Router,
@@ -124,6 +116,12 @@ impl Daemon {
         let _ = settled.recv_timeout(SETTLE);
     }
 
+    /// The API without a socket.
+    #[cfg(test)]
+    pub(crate) fn router(&self) -> axum::Router {
+        self.router.clone()
+    }
+
     /// A client that talks to this daemon in this process.
     ///
     /// # Errors
@@ -135,7 +133,7 @@ impl Daemon {
     /// A client that owns this daemon and closes it when it is dropped.
     pub(crate) fn into_client(self) -> Result<Client, StartError> {
         let router = self.router.clone();
-        let daemon = Arc::new(Closing(self));
+        let daemon = Arc::new(self);
         let service = tower::service_fn(move |request| {
             // The daemon lives as long as the last client that could ask it.
             let _daemon = &daemon;
@@ -148,13 +146,15 @@ impl Daemon {
     #[must_use]
     pub fn wait(mut self) -> End {
         let engine = locked(&self.engine).take();
-        let end = engine
-            .and_then(|engine| engine.join().ok())
-            .unwrap_or_default();
+        let end = engine.map(JoinHandle::join);
         if let Some(server) = self.server.take() {
             server.close();
         }
-        end
+        match end {
+            Some(Ok(end)) => end,
+            Some(Err(_)) => End::broken("its loop panicked; agents that run go on"),
+            None => End::default(),
+        }
     }
 
     /// Asks the daemon to drain, as SIGTERM does.
@@ -172,13 +172,11 @@ pub(crate) fn runtime(source: std::io::Error) -> StartError {
     }
 }
 
-/// Closes the daemon of a command that is over.
-struct Closing(Daemon);
-
-impl Drop for Closing {
+impl Drop for Daemon {
+    /// The lock is let go of when nobody writes any more, and not before.
     fn drop(&mut self) {
-        let _ = self.0.wakes.send(Wake::End(Ending::Close));
-        if let Some(engine) = locked(&self.0.engine).take() {
+        if let Some(engine) = locked(&self.engine).take() {
+            let _ = self.wakes.send(Wake::End(Ending::Close));
             let _ = engine.join();
         }
     }
@@ -263,6 +261,7 @@ impl Foundation {
             wakes: self.woken,
             duty,
             ending: None,
+            owing: true,
             unrecorded: Vec::new(),
             landing_waiters: std::collections::BTreeMap::new(),
             settle_waiters: Vec::new(),

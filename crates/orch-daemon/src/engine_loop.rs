@@ -4,78 +4,35 @@
 //! after the commit are people answered and effects performed. An input from the host that could
 //! not be recorded is kept and tried again: news is never dropped because the disk is full.
 
+mod over;
+mod turn;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use orch_core::config::Config;
-use orch_core::engine::{self, Context, Effect, Input, Permit, Step, StepError};
+use orch_core::engine::{self, Input, Permit};
 use orch_core::event::{Event, EventKind};
 use orch_core::ledger::LedgerError;
-use orch_core::request::{Answer, Refusal, Request};
-use orch_core::task::{Task, TaskStatus};
-use orch_core::wait::{self, Service};
+use orch_core::request::{Answer, Refusal};
+use orch_core::wait::Service;
 use orch_core::{TaskId, Timestamp};
 use orch_store::sqlite::SqliteStore;
-use orch_store::{Reader, Store, StoreError, TaskFilter, Transaction};
+use orch_store::{Reader, Store};
 
 use crate::convert;
-use crate::daemon::End;
 use crate::host::Host;
-use crate::log::LogLine;
+use crate::log::{LogLine, chain};
 use crate::scribe::Scribe;
 use crate::shared::Shared;
+use crate::wake::{End, Ending, NotDone, Reply, Wake};
+use turn::{Recorded, is_disk_full, is_last, transaction};
 
 /// Most inputs that share one transaction: a bound on how long the first of them waits.
 const BATCH: usize = 512;
 /// How often the loop looks up when nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
-/// Most tasks named when a `--once` run ends.
-const NAMED_AT_END: usize = 50;
-
-/// Everything that can wake the loop.
-pub(crate) enum Wake {
-    /// Somebody asks.
-    Ask { request: Request, reply: Reply },
-    /// The host has found something out.
-    Host(Input),
-    /// The configuration file may have changed.
-    Reload(Option<tokio::sync::oneshot::Sender<()>>),
-    /// Nothing is being performed any more.
-    HostIdle,
-    /// Tell when everything that was owed at the start has been looked at.
-    Settle(Sender<()>),
-    /// The daemon is to end.
-    End(Ending),
-}
-
-/// How firmly the daemon is asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Answer what is under way and leave; agents that run go on. For a command without a daemon.
-    Close,
-    /// Start nothing more and leave when the agents have ended.
-    Drain,
-    /// Stop the agents and leave when they have ended.
-    StopAgents,
-    /// Leave now; agents that run go on and are found again by the next daemon.
-    Leave,
-}
-
-/// Where an answer goes.
-pub(crate) type Reply = tokio::sync::oneshot::Sender<Result<Answer, NotDone>>;
-
-/// Why a request was not fulfilled.
-#[derive(Debug)]
-pub(crate) enum NotDone {
-    /// The engine refused it; nothing was changed.
-    Refused(Refusal),
-    /// It was approved and could not be landed; the work waits for a person.
-    LandingBlocked { message: String, files: Vec<String> },
-    /// The store failed; nothing was changed.
-    Store { message: String, disk_full: bool },
-}
 
 /// What the loop may start and when it is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +56,8 @@ pub(crate) struct EngineLoop {
     pub wakes: Receiver<Wake>,
     pub duty: Duty,
     pub ending: Option<Ending>,
+    /// What an earlier daemon owed has not been read yet.
+    pub owing: bool,
     /// Host inputs whose transaction failed.
     pub unrecorded: Vec<Input>,
     pub landing_waiters: BTreeMap<TaskId, Vec<Reply>>,
@@ -109,57 +68,10 @@ pub(crate) struct EngineLoop {
     pub last_event: u64,
 }
 
-/// Why a transaction did not happen.
-#[derive(Debug, thiserror::Error)]
-enum NotRecorded {
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The plan asked for something that cannot be: a bug, told loudly.
-    #[error("the plan makes no sense")]
-    Plan(#[source] Refusal),
-}
-
-impl NotRecorded {
-    fn is_disk_full(&self) -> bool {
-        match self {
-            Self::Ledger(error) => StoreError::inside(error).is_some_and(StoreError::is_disk_full),
-            Self::Plan(_) => false,
-        }
-    }
-
-    /// Whether the store will refuse everything from now on.
-    fn is_last(&self) -> bool {
-        match self {
-            Self::Ledger(error) => StoreError::inside(error).is_some_and(StoreError::is_last),
-            Self::Plan(_) => false,
-        }
-    }
-}
-
-impl From<StepError> for NotRecorded {
-    fn from(error: StepError) -> Self {
-        match error {
-            StepError::Ledger(error) => Self::Ledger(error),
-            StepError::Refused(refusal) => Self::Plan(refusal),
-        }
-    }
-}
-
 /// One input and who waits for its answer.
 struct Item {
     input: Input,
     reply: Option<Reply>,
-}
-
-/// What one transaction led to.
-#[derive(Default)]
-struct Recorded {
-    answers: Vec<(Reply, Result<Answer, NotDone>)>,
-    effects: Vec<Effect>,
-    /// Inputs that made no sense to the store: bugs, told loudly.
-    surprises: Vec<String>,
-    next_due: Option<Timestamp>,
-    at_rest: bool,
 }
 
 impl EngineLoop {
@@ -169,6 +81,7 @@ impl EngineLoop {
         // The first plan is not kept waiting for somebody to wake the loop.
         let mut at_rest = self.take(Vec::new());
         while !self.is_over(at_rest) {
+            self.owe();
             // What was done before this moment has said so before it, and is gathered now.
             let was_idle = self.host.is_idle();
             let wakes = self.gather();
@@ -178,27 +91,46 @@ impl EngineLoop {
             }
         }
         let end = self.end();
+        self.let_landing_waiters_go();
         self.host.close();
         self.scribe.close();
+        // Streams that follow end now, with everything there was.
+        self.shared.set_service(Service::Stopped);
+        self.shared.publish(self.last_event);
         end
     }
 
-    /// Performs what an earlier daemon owed when it ended.
+    /// Performs what an earlier daemon owed when it ended. Tried again with the next turn if the
+    /// store cannot be read: a run that is recorded must not stay unattended.
     fn owe(&mut self) {
-        let owed = self
-            .store
-            .transact(|ledger| Ok::<_, NotRecorded>(engine::resume(ledger)?));
+        if !self.owing {
+            return;
+        }
+        let owed = self.store.transact(|ledger| engine::resume(ledger));
         match owed {
-            Ok(effects) => effects
-                .into_iter()
-                .for_each(|effect| self.host.perform(effect)),
-            Err(error) => self.trouble("reading what was under way", &error),
+            Ok(effects) => {
+                self.owing = false;
+                effects
+                    .into_iter()
+                    .for_each(|effect| self.host.perform(effect));
+            }
+            Err(error) => self.store_trouble("reading what was under way", &error),
+        }
+    }
+
+    /// Those who wait for a landing are told what is true when the daemon ends before it.
+    fn let_landing_waiters_go(&mut self) {
+        for reply in std::mem::take(&mut self.landing_waiters)
+            .into_values()
+            .flatten()
+        {
+            let _ = reply.send(Err(NotDone::LandingUnfinished));
         }
     }
 
     /// Whoever waits for what an earlier daemon owed is told when all of it is recorded.
     fn answer_settled(&mut self) {
-        if self.unrecorded.is_empty() {
+        if self.unrecorded.is_empty() && !self.owing {
             for waiter in self.settle_waiters.drain(..) {
                 let _ = waiter.send(());
             }
@@ -222,7 +154,8 @@ impl EngineLoop {
     }
 
     fn patience(&self) -> Duration {
-        if !self.settle_waiters.is_empty() && self.host.is_idle() {
+        let all_recorded = self.unrecorded.is_empty() && !self.owing;
+        if all_recorded && !self.settle_waiters.is_empty() && self.host.is_idle() {
             return Duration::ZERO;
         }
         match self.next_due {
@@ -295,12 +228,10 @@ impl EngineLoop {
     /// Records inputs in one transaction and does everything that follows from them.
     fn record(&mut self, items: Vec<Item>) -> bool {
         let config = self.shared.config();
-        // Inputs move into the transaction; these can be sent again should it fail.
-        let again: Vec<Input> = items
-            .iter()
-            .filter(|item| item.reply.is_none())
-            .map(|item| item.input.clone())
-            .collect();
+        let (inputs, replies): (Vec<_>, Vec<_>) = items
+            .into_iter()
+            .map(|item| (item.input, item.reply))
+            .unzip();
         let permit_only;
         let permit = match (&self.duty, self.ending) {
             (_, Some(_)) | (Duty::Answer, _) => Permit::Nothing,
@@ -310,45 +241,55 @@ impl EngineLoop {
             }
             (Duty::Serve | Duty::Once, None) => Permit::Everything,
         };
-        let mut waiting: Vec<Reply> = Vec::new();
         let outcome = self
             .store
-            .transact(|ledger| transaction(ledger, items, permit, &config.core, &mut waiting));
+            .transact(|ledger| transaction(ledger, &inputs, permit, &config.core));
         match outcome {
-            Ok(recorded) => self.follow(recorded),
+            Ok(recorded) => self.follow(recorded, replies),
             Err(error) => {
-                self.not_recorded(&error, waiting);
-                self.unrecorded = again;
+                self.not_recorded(&error, inputs, replies);
                 false
             }
         }
     }
 
-    fn not_recorded(&mut self, error: &NotRecorded, waiting: Vec<Reply>) {
-        self.trouble("recording", error);
+    /// Tells those who asked; keeps what the host reported for the next turn.
+    fn not_recorded(
+        &mut self,
+        error: &LedgerError,
+        inputs: Vec<Input>,
+        replies: Vec<Option<Reply>>,
+    ) {
+        self.store_trouble("recording", error);
         let message = chain(error);
-        let disk_full = error.is_disk_full();
-        for reply in waiting {
-            let _ = reply.send(Err(NotDone::Store {
+        let disk_full = is_disk_full(error);
+        for (input, reply) in inputs.into_iter().zip(replies) {
+            let not_done = || NotDone::Store {
                 message: message.clone(),
                 disk_full,
-            }));
-        }
-        if error.is_last() {
-            // The database cannot be written any more. Agents run on; a new daemon reads what
-            // they leave once a person has looked.
-            self.broken = Some(chain(error));
+            };
+            match reply {
+                Some(reply) => drop(reply.send(Err(not_done()))),
+                None => self.unrecorded.push(input),
+            }
         }
         // Not a busy loop: what failed is tried again with the next wake, at most once a second.
         self.next_due = None;
     }
 
     /// After the commit: tell, write copies, answer, act. In this order.
-    fn follow(&mut self, recorded: Recorded) -> bool {
+    fn follow(&mut self, recorded: Recorded, replies: Vec<Option<Reply>>) -> bool {
         self.next_due = recorded.next_due;
         for surprise in &recorded.surprises {
-            let message = format!("an input that makes no sense: {surprise}");
+            let message = format!("not taken: {surprise}");
             (self.shared.log)(&LogLine::note("error", "trouble", message));
+        }
+        for run in &recorded.unended {
+            self.host.look_again(run);
+        }
+        if !recorded.surprises.is_empty() {
+            // Not a busy loop, should it be the tick that was not taken.
+            self.next_due = None;
         }
         let facts = self
             .reader
@@ -360,15 +301,9 @@ impl EngineLoop {
         }
         self.copy_runs(facts.iter().map(|fact| &fact.event));
         self.shared.publish(self.last_event);
-        for (reply, answer) in recorded.answers {
-            match answer {
-                Ok(Answer::Landing(task)) => {
-                    self.landing_waiters
-                        .entry(task.id.clone())
-                        .or_default()
-                        .push(reply);
-                }
-                answer => drop(reply.send(answer)),
+        for (reply, answer) in replies.into_iter().zip(recorded.answers) {
+            if let (Some(reply), Some(answer)) = (reply, answer) {
+                self.answer(reply, answer);
             }
         }
         self.answer_landings(facts.iter().map(|fact| &fact.event));
@@ -378,6 +313,16 @@ impl EngineLoop {
             .into_iter()
             .for_each(|effect| self.host.perform(effect));
         recorded.at_rest && idle
+    }
+
+    fn answer(&mut self, reply: Reply, answer: Result<Answer, NotDone>) {
+        match answer {
+            Ok(Answer::Landing(task)) => {
+                let waiters = self.landing_waiters.entry(task.id.clone());
+                waiters.or_default().push(reply);
+            }
+            answer => drop(reply.send(answer)),
+        }
     }
 
     /// Rewrites `run.json` of every run that changed and lets go of those that ended.
@@ -402,11 +347,11 @@ impl EngineLoop {
             let Some(id) = fact.task.as_ref().filter(|_| over) else {
                 continue;
             };
-            let Some(replies) = self.landing_waiters.remove(id) else {
-                continue;
-            };
+            let replies = self.landing_waiters.remove(id).unwrap_or_default();
             for reply in replies {
-                let _ = reply.send(self.landing_answer(id));
+                let answer = self.landing_answer(id);
+                // Blocked and approved again in one turn: the wait goes on.
+                self.answer(reply, answer);
             }
         }
     }
@@ -420,188 +365,22 @@ impl EngineLoop {
                 message: message.clone(),
                 files: files.clone(),
             }),
+            TaskState::Review(Review::Landing) => Ok(Answer::Landing(Box::new(task))),
             _ => Ok(Answer::Task(Box::new(task))),
         }
     }
 
-    fn is_over(&mut self, at_rest: bool) -> bool {
-        if self.broken.is_some() {
-            return true;
+    fn store_trouble(&mut self, doing: &str, error: &LedgerError) {
+        self.trouble(doing, error);
+        if is_last(error) {
+            // The database cannot be written any more. Agents run on; a new daemon reads what
+            // they leave once a person has looked.
+            self.broken = Some(chain(error));
         }
-        let still = at_rest && self.host.is_idle() && self.unrecorded.is_empty();
-        match (self.ending, &self.duty) {
-            (Some(Ending::Leave), _) => true,
-            (Some(Ending::Close), _) => self.host.is_idle() && self.landing_waiters.is_empty(),
-            (Some(Ending::Drain | Ending::StopAgents), _) => still,
-            (None, Duty::Serve | Duty::Answer) => false,
-            (None, Duty::Once) => still && self.next_due.is_none(),
-            (None, Duty::Only(tasks)) => {
-                still && tasks.iter().all(|id| !may_wake(self.reader.as_mut(), id))
-            }
-        }
-    }
-
-    /// What is to be said when everything is over.
-    fn end(&mut self) -> End {
-        if let Some(broken) = self.broken.take() {
-            let failed = vec![format!("orch had to stop: {broken}")];
-            return End {
-                failed,
-                stuck: Vec::new(),
-            };
-        }
-        match (&self.duty, self.ending) {
-            (Duty::Once, None) => {
-                let failed = self.in_status(TaskStatus::Failed);
-                let stuck = self.in_status(TaskStatus::Todo);
-                self.tell(failed, stuck)
-            }
-            (Duty::Only(ids), None) => {
-                let ids = ids.clone();
-                let tasks: Vec<Task> = ids
-                    .iter()
-                    .filter_map(|id| self.reader.task(id).ok().flatten())
-                    .collect();
-                let of = |status| -> Vec<Task> {
-                    tasks
-                        .iter()
-                        .filter(|task| task.status() == status)
-                        .cloned()
-                        .collect()
-                };
-                let mut failed = of(TaskStatus::Failed);
-                failed.extend(of(TaskStatus::Cancelled));
-                self.tell(failed, of(TaskStatus::Todo))
-            }
-            _ => End::default(),
-        }
-    }
-
-    fn in_status(&mut self, status: TaskStatus) -> Vec<Task> {
-        let filter = TaskFilter {
-            statuses: vec![status],
-            limit: NAMED_AT_END,
-            ..TaskFilter::default()
-        };
-        self.reader.tasks(&filter).unwrap_or_default()
-    }
-
-    fn tell(&mut self, failed: Vec<Task>, stuck: Vec<Task>) -> End {
-        let config = self.shared.config();
-        let failed = failed.iter().map(|task| {
-            let why = task
-                .state
-                .failure()
-                .map_or("", |failure| failure.message.as_str());
-            format!("{} {}: {}: {why}", task.id, task.title, task.status())
-        });
-        let failed: Vec<String> = failed.collect();
-        let stuck = stuck
-            .iter()
-            .map(|task| {
-                let service = Service::Serving;
-                let ledger = self.reader.ledger();
-                let wait = wait::explain(ledger, task, &config.core, &[], service)
-                    .ok()
-                    .flatten();
-                let why = wait.map_or_else(String::new, |wait| wait.message);
-                format!("{} {}: {why}", task.id, task.title)
-            })
-            .collect();
-        End { failed, stuck }
     }
 
     fn trouble(&self, doing: &str, error: &(dyn std::error::Error + 'static)) {
         let message = format!("{doing}: {}", chain(error));
         (self.shared.log)(&LogLine::note("error", "trouble", message));
     }
-}
-
-/// Whether only the clock keeps this task from going on.
-fn may_wake(reader: &mut dyn Reader, id: &TaskId) -> bool {
-    let task = reader.task(id).ok().flatten();
-    task.is_some_and(|task| task.unmet == 0 && task.state.hold().is_some())
-}
-
-/// Steps every item, plans once, and looks at what is left to wait for.
-fn transaction(
-    ledger: &mut dyn Transaction,
-    items: Vec<Item>,
-    permit: Permit<'_>,
-    config: &Config,
-    waiting: &mut Vec<Reply>,
-) -> Result<Recorded, NotRecorded> {
-    let mut entropy = entropy;
-    let mut context = Context {
-        now: convert::now(),
-        config,
-        entropy: &mut entropy,
-    };
-    let mut recorded = Recorded::default();
-    let mut answers = Vec::new();
-    for item in items {
-        waiting.extend(item.reply);
-        let asked = matches!(item.input, Input::Request(_));
-        // Each in a part of its own: what one of them breaks does not take the others with it.
-        let step = ledger.attempt(|part| engine::step(part, item.input, &mut context));
-        let answer = recorded.take(step)?;
-        answers.extend(answer.filter(|_| asked));
-    }
-    let starts = engine::plan(ledger, permit, &mut context)?;
-    recorded.effects.extend(starts);
-    recorded.next_due = ledger.next_due()?;
-    recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
-    recorded.answers = std::mem::take(waiting).into_iter().zip(answers).collect();
-    Ok(recorded)
-}
-
-impl Recorded {
-    /// Takes what a step led to; its answer is for whoever asked. A store that failed, rather
-    /// than refused a row, fails the whole transaction.
-    fn take(
-        &mut self,
-        step: Result<Step, StepError>,
-    ) -> Result<Option<Result<Answer, NotDone>>, NotRecorded> {
-        match step {
-            Ok(step) => {
-                self.effects.extend(step.effects);
-                Ok(step.answer.map(Ok))
-            }
-            Err(StepError::Refused(refusal)) => Ok(Some(Err(NotDone::Refused(refusal)))),
-            Err(StepError::Ledger(error)) if is_breach(&error) => {
-                let message = chain(&error);
-                self.surprises.push(message.clone());
-                Ok(Some(Err(NotDone::Store {
-                    message,
-                    disk_full: false,
-                })))
-            }
-            Err(StepError::Ledger(error)) => Err(error.into()),
-        }
-    }
-}
-
-/// Whether a row did not fit: asking again would not help, and the store itself is well.
-fn is_breach(error: &LedgerError) -> bool {
-    StoreError::inside(error).is_some_and(|error| error.breach().is_some())
-}
-
-/// Random bits of the operating system.
-fn entropy() -> u64 {
-    getrandom::u64().expect("the operating system has no random numbers")
-}
-
-/// An error with everything behind it, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        // `transparent` errors repeat themselves.
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
 }

@@ -19,10 +19,12 @@ pub mod project;
 mod scribe;
 mod shared;
 mod signals;
+mod wake;
 
 pub use connect::connect;
-pub use daemon::{Daemon, End, Options};
+pub use daemon::{Daemon, Options};
 pub use error::{ConnectError, StartError};
 pub use init::init;
 pub use log::{LogLine, LogSink};
 pub use shared::adapters;
+pub use wake::End;

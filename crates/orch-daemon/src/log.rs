@@ -87,3 +87,18 @@ const fn level(kind: EventKind) -> &'static str {
         _ => "info",
     }
 }
+
+/// An error with everything behind it, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        // `transparent` errors repeat themselves.
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -9,9 +9,9 @@ use orch_store::{Reader, StoreError};
 use tokio::sync::watch;
 
 use crate::config::{self, Loaded};
-use crate::engine_loop::Wake;
 use crate::log::{LogLine, LogSink};
 use crate::project::Project;
+use crate::wake::Wake;
 
 /// A lock whose owner died is taken over: what it guards is replaced as a whole, never half.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,7 +97,7 @@ impl Shared {
                 ));
             }
             Err(error) => {
-                let text = crate::engine_loop::chain(&error);
+                let text = crate::log::chain(&error);
                 let before = locked(&self.config_error).replace(text.clone());
                 if before.as_ref() != Some(&text) {
                     log(&LogLine::note("error", "config_refused", text));

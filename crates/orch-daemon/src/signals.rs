@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::engine_loop::{Ending, Wake};
+use crate::wake::{Ending, Wake};
 
 /// Turns signals into wakes until dropped.
 pub(crate) struct SignalWatch(Handle);

@@ -369,6 +369,7 @@ mod tests {
             env: Vec::new(),
             prompt_on_stdin: true,
             preamble: None,
+            stop_signal: crate::supervise::StopSignal::default(),
         };
         let broken = || OsString::from_vec(vec![0xff]);
         let with = |name: &str, configured: &[(&str, &str)]| {

@@ -464,3 +464,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_subagents_used_is_counted() {
+    let used = |fields: &str| {
+        let usage = r#""usage":{"input_tokens":1,"output_tokens":2}"#;
+        let line = result_line(&format!(r#""is_error":false,{usage},{fields}"#));
+        let usage = read(line.as_bytes()).1.usage;
+        (usage.input_tokens, usage.cache_write_tokens)
+    };
+    let model = |input: &str| {
+        format!(
+            r#"{{"inputTokens":{input},"outputTokens":1,"cacheReadInputTokens":2,
+            "cacheCreationInputTokens":3}}"#
+        )
+        .replace('\n', "")
+    };
+    let of = |first: &str| {
+        format!(
+            r#""modelUsage":{{"a":{},"b":{}}}"#,
+            model(first),
+            model("5")
+        )
+    };
+    assert_eq!(used(&of("10")), (Some(15), Some(6)));
+    // A count that cannot be spoils the sum; what the main conversation used is still known.
+    for bad in ["-1", "\"10\"", "9223372036854775807"] {
+        assert_eq!(used(&of(bad)), (Some(1), None), "{bad}");
+    }
+    assert_eq!(used(r#""modelUsage":{}"#), (Some(1), None));
+}
+
+#[test]
+fn refused_calls_are_named_so_that_they_can_be_allowed() {
+    let denials = r#""permission_denials":[
+        {"tool_name":"Bash","tool_input":{"command":"cargo test\n  --all"}},
+        {"tool_name":"Bash","tool_input":{"command":"cargo test --all"}},
+        {"tool_name":"Write","tool_input":{"file_path":"/etc/x","content":"secret"}},
+        {"tool_name":"mcp__a__b","tool_input":{}}]"#;
+    let line = result_line(&format!(
+        r#""is_error":false,{}"#,
+        denials.replace("\n  ", " ")
+    ));
+    let warnings = read(line.replace('\n', " ").as_bytes()).1.warnings;
+    assert_eq!(
+        warnings,
+        [
+            "tool calls that were refused for want of permission: Bash(cargo test --all) 2×, \
+             Write(/etc/x), mcp__a__b"
+        ]
+    );
+}

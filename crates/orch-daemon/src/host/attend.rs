@@ -16,12 +16,13 @@ use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, What};
 use orch_host::transcript::Transcript;
 
-use super::jobs::Jobs;
-use super::{LiveRun, Machine};
+use super::jobs::{Jobs, caught};
+use super::live::LiveRun;
+use super::machine::Machine;
 use crate::convert;
-use crate::engine_loop::Wake;
 use crate::log::LogLine;
 use crate::shared::locked;
+use crate::wake::Wake;
 
 /// How often runs without news are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -35,6 +36,7 @@ const LAUNCH: Duration = Duration::from_secs(5);
 /// The watching threads.
 pub(crate) struct Attendants {
     output: Output,
+    reader: Option<JoinHandle<()>>,
     sweeper: Option<(Sender<()>, JoinHandle<()>)>,
     listener: Option<(NewsQuit, JoinHandle<()>)>,
 }
@@ -77,6 +79,7 @@ impl Attendants {
         if !serving {
             return Self {
                 output: Output::default(),
+                reader: None,
                 sweeper: None,
                 listener: None,
             };
@@ -86,7 +89,7 @@ impl Attendants {
                 format!("not a subreaper ({error}): a lost supervisor loses its exit status");
             (machine.shared.log)(&LogLine::note("warn", "trouble", message));
         }
-        let output = watch_output(machine);
+        let (output, reader) = watch_output(machine);
         let (stop, stopped) = channel();
         let sweeper = {
             let (machine, jobs, output) = (Arc::clone(machine), jobs.clone(), output.clone());
@@ -99,6 +102,7 @@ impl Attendants {
         });
         Self {
             output,
+            reader,
             sweeper: Some((stop, sweeper)),
             listener,
         }
@@ -108,7 +112,8 @@ impl Attendants {
         self.output.clone()
     }
 
-    pub(crate) fn close(&mut self) {
+    /// Ends the threads that ask for work.
+    pub(crate) fn stop(&mut self) {
         if let Some((stop, sweeper)) = self.sweeper.take() {
             drop(stop);
             let _ = sweeper.join();
@@ -117,12 +122,20 @@ impl Attendants {
             quit.quit();
             let _ = thread.join();
         }
+    }
+
+    /// Ends the reading of output, once nobody else holds the watcher: from then on nothing of
+    /// this daemon writes into a run's directory.
+    pub(crate) fn close(&mut self) {
         self.output = Output::default();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
     }
 }
 
 /// Reads output as it is written, on one thread for all runs.
-fn watch_output(machine: &Arc<Machine>) -> Output {
+fn watch_output(machine: &Arc<Machine>) -> (Output, Option<JoinHandle<()>>) {
     let (changed, changes) = channel();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if let Ok(event) = event {
@@ -135,13 +148,13 @@ fn watch_output(machine: &Arc<Machine>) -> Output {
         Ok(watcher) => {
             let machine = Arc::clone(machine);
             // Ends when the watcher, and with it the sender, is dropped.
-            std::thread::spawn(move || read_changes(&changes, &machine));
-            Output(Some(Arc::new(Mutex::new(watcher))))
+            let reader = std::thread::spawn(move || read_changes(&changes, &machine));
+            (Output(Some(Arc::new(Mutex::new(watcher)))), Some(reader))
         }
         Err(error) => {
             let message = format!("output cannot be watched ({error}): it is read once a second");
             (machine.shared.log)(&LogLine::note("warn", "trouble", message));
-            Output::default()
+            (Output::default(), None)
         }
     }
 }
@@ -174,7 +187,15 @@ fn start_listening(
 }
 
 fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
-    while let Ok(Some(news)) = listener.recv() {
+    loop {
+        let news = match listener.recv() {
+            Ok(Some(news)) => news,
+            Ok(None) => return,
+            Err(error) => {
+                let message = format!("no more news ({error}): ends are found by the sweep");
+                return (machine.shared.log)(&LogLine::note("warn", "trouble", message));
+            }
+        };
         let Some(live) = machine.live(&news.run) else {
             continue;
         };
@@ -196,11 +217,18 @@ fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs, outp
             let _ = machine.shared.wakes.send(Wake::Reload(None));
         }
         for live in machine.all_live() {
-            if live.harvesting.load(Ordering::Acquire) {
+            // One look at a time: a queue that is not worked off must not grow.
+            let busy = live.harvesting.load(Ordering::Acquire);
+            if busy || live.sweeping.swap(true, Ordering::AcqRel) {
                 continue;
             }
             let (machine, output) = (Arc::clone(machine), output.clone());
-            jobs.queue(move || machine.sweep(&live, &output));
+            jobs.queue(move || {
+                if let Err(panic) = caught(|| machine.sweep(&live, &output)) {
+                    machine.warn(&live.run.id, panic);
+                }
+                live.sweeping.store(false, Ordering::Release);
+            });
         }
     }
 }
@@ -210,16 +238,41 @@ impl Machine {
     fn sweep(&self, live: &Arc<LiveRun>, output: &Output) {
         self.read_output(live);
         self.tell_if_lingering(live);
+        if live.stop_owed.load(Ordering::Acquire) {
+            self.stop(&live.run.id);
+        }
         match supervise::inspect(&live.dir, &live.run.id, live.run.attempt) {
             // Its supervisor died, or was killed, before it could take the lock.
-            Ok(Standing::Fresh) if live.since.elapsed() >= LAUNCH => {
+            Ok(Standing::Fresh) if live.watched() >= LAUNCH => {
                 self.start(live.run.clone(), live.task.clone(), output);
             }
-            Ok(standing) => self.look(live, standing),
+            Ok(standing) => {
+                if matches!(standing, Standing::Unsupervised { .. }) {
+                    self.mind_limits(live);
+                }
+                self.look(live, standing);
+            }
             Err(error) => self.warn(
                 &live.run.id,
                 format!("its directory cannot be read: {error}"),
             ),
+        }
+    }
+
+    /// Does what a supervisor would do, for an agent whose supervisor is dead: ends it when it is
+    /// to stop or passes a limit. Its time is counted from when this daemon watches it, so it may
+    /// get more than its limit and never less.
+    fn mind_limits(&self, live: &LiveRun) {
+        let length = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let bytes = length(live.dir.out_log()) + length(live.dir.err_log());
+        let passed = locked(&live.limiter).check(live.watched(), bytes);
+        if let Some(passed) = passed {
+            // First why, then the signal; should this daemon die in between, nobody can fetch
+            // the status any more and the run is lost, whatever was noted.
+            locked(&live.enforced).get_or_insert(passed);
+        }
+        if passed.is_some() || live.stop_asked.load(Ordering::Acquire) {
+            self.stop(&live.run.id);
         }
     }
 
@@ -236,8 +289,12 @@ impl Machine {
 
     /// Turns new output into events and notes when the result has been seen.
     fn read_output(&self, live: &LiveRun) {
-        if let Err(error) = self.try_read_output(live) {
-            self.warn(&live.run.id, format!("its output cannot be read: {error}"));
+        match caught(|| self.try_read_output(live)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                self.warn(&live.run.id, format!("its output cannot be read: {error}"));
+            }
+            Err(panic) => self.warn(&live.run.id, panic),
         }
     }
 

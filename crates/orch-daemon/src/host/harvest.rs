@@ -5,33 +5,39 @@ use std::sync::Arc;
 
 use orch_core::Timestamp;
 use orch_core::engine::{End, Report};
-use orch_core::run::Failure;
-use orch_host::supervise::{ExitRecord, Standing};
+use orch_core::outcome::Verdict;
+use orch_host::supervise::{ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
 
-use super::{LiveRun, Machine};
+use super::jobs::caught;
+use super::live::LiveRun;
+use super::machine::Machine;
 use crate::convert;
-use crate::engine_loop::chain;
+use crate::log::chain;
 use crate::shared::locked;
 
 impl Machine {
     /// Reports an end. The caller has claimed the harvest; it is released if this fails, so that
     /// the sweep comes back to it.
     pub(super) fn harvest(&self, live: &Arc<LiveRun>, standing: Standing) {
-        let report = match standing {
-            Standing::Ended(record) => self.seen(live, &record),
-            Standing::NotStarted(failure) => {
-                Ok(Report::bare(End::NotStarted(failure), convert::now()))
-            }
-            Standing::Lost(failure) => self.lost(live, failure),
-            Standing::Fresh
-            | Standing::Launching
-            | Standing::Running { .. }
-            | Standing::Unsupervised { .. } => return live.release_harvest(),
+        let Some(end) = end_of(live, &standing) else {
+            return live.release_harvest();
         };
+        let report = caught(|| match standing {
+            Standing::Ended(record) => self.seen(live, &record, end.clone()),
+            Standing::Lost(_) => self.lost(live, end.clone()),
+            _ => Ok(Report::bare(end.clone(), convert::now())),
+        });
         match report {
-            Ok(report) => self.tell_ended(&live.run.id, report),
-            Err(error) => {
+            Ok(Ok(report)) => self.tell_ended(&live.run.id, report),
+            Err(panic) => {
+                // No output, however odd, may keep a run from ending.
+                self.warn(&live.run.id, panic.clone());
+                let warnings = vec![format!("its output was not understood: {panic}")];
+                let report = Report::bare(end, convert::now());
+                self.tell_ended(&live.run.id, Report { warnings, ..report });
+            }
+            Ok(Err(error)) => {
                 self.warn(
                     &live.run.id,
                     format!("its output cannot be read yet: {error}"),
@@ -41,16 +47,15 @@ impl Machine {
         }
     }
 
-    fn seen(&self, live: &LiveRun, record: &ExitRecord) -> io::Result<Report> {
+    fn seen(&self, live: &LiveRun, record: &ExitRecord, end: End) -> io::Result<Report> {
+        if record.source == Source::Daemon {
+            // There was no supervisor to end what the agent left behind.
+            self.stop(&live.run.id);
+        }
         let finished = finish(live, record.out_bytes, record.finished_at)?;
         self.say(live);
         let summary = finished.summary;
-        let end = End::Seen {
-            exit: record.exit,
-            enforced: record.enforced,
-            verdict: summary.verdict,
-            logs: record.logs(),
-        };
+        let end = with_verdict(end, summary.verdict);
         let mut report = Report {
             result: summary.result,
             usage: summary.usage,
@@ -66,7 +71,7 @@ impl Machine {
         Ok(report)
     }
 
-    fn lost(&self, live: &LiveRun, failure: Failure) -> io::Result<Report> {
+    fn lost(&self, live: &LiveRun, end: End) -> io::Result<Report> {
         // Whatever still carries the run's marker must not live beside the next attempt.
         self.stop(&live.run.id);
         let length = std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
@@ -77,7 +82,7 @@ impl Machine {
             session_id: finished.summary.session_id,
             events: finished.events,
             warnings: finished.summary.warnings,
-            ..Report::bare(End::Lost(failure), convert::now())
+            ..Report::bare(end, convert::now())
         };
         self.save(live, &mut report);
         Ok(report)
@@ -104,6 +109,50 @@ impl Machine {
                 .warnings
                 .push(format!("its work was not committed: {}", chain(&error))),
         }
+    }
+}
+
+/// What is known of an end before the agent's words are read; `None` if it is none.
+fn end_of(live: &LiveRun, standing: &Standing) -> Option<End> {
+    let enforced = *locked(&live.enforced);
+    match standing {
+        Standing::Ended(record) => Some(End::Seen {
+            exit: record.exit,
+            enforced: record.enforced.or(enforced),
+            verdict: Verdict::NoResult,
+            logs: record.logs(),
+        }),
+        Standing::NotStarted(failure) => Some(End::NotStarted(failure.clone())),
+        Standing::Lost(failure) => {
+            let mut failure = failure.clone();
+            if enforced.is_some() {
+                failure
+                    .message
+                    .push_str("; the daemon had ended it for a limit it passed");
+            }
+            Some(End::Lost(failure))
+        }
+        Standing::Fresh
+        | Standing::Launching
+        | Standing::Running { .. }
+        | Standing::Unsupervised { .. } => None,
+    }
+}
+
+fn with_verdict(end: End, said: Verdict) -> End {
+    match end {
+        End::Seen {
+            exit,
+            enforced,
+            logs,
+            ..
+        } => End::Seen {
+            exit,
+            enforced,
+            verdict: said,
+            logs,
+        },
+        end => end,
     }
 }
 

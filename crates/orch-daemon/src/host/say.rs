@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 
 use orch_api::types::AgentEvent;
 
-use super::{LiveRun, Machine};
+use super::live::LiveRun;
+use super::machine::Machine;
 use crate::convert;
 use crate::log::LogLine;
 use crate::shared::locked;

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
@@ -18,17 +19,23 @@ use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Limits, Spec, Standing};
 
 use super::attend::Output;
-use super::{LiveRun, Machine, failure};
+use super::jobs::caught;
+use super::live::LiveRun;
+use super::machine::Machine;
 use crate::config::{AgentEntry, Loaded};
 use crate::convert;
-use crate::engine_loop::chain;
+use crate::log::chain;
 use crate::shared::locked;
 
 impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
     pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
         let (again, id) = ((run.clone(), task.clone()), run.id.clone());
-        if let Err(failure) = self.try_start(run, task, output)
+        let started = caught(|| self.try_start(run, task, output)).unwrap_or_else(|panic| {
+            let evidence = "starting the agent";
+            Err(failure(FailureCode::SpawnFailed, panic, evidence))
+        });
+        if let Err(failure) = started
             && !self.abandon(&id, failure)
         {
             // A supervisor of an earlier daemon was quicker: the run stands as it stands.
@@ -103,7 +110,8 @@ impl Machine {
         })
     }
 
-    /// Puts a run under watch, before anything of it can happen.
+    /// Puts a run under watch, before anything of it can happen. One that is watched already goes
+    /// on: two readers of one output would both write what it means.
     fn attend(
         &self,
         run: Run,
@@ -112,9 +120,15 @@ impl Machine {
         adapter: &'static Adapter,
         output: &Output,
     ) -> Arc<LiveRun> {
-        let id = run.id.clone();
-        let live = Arc::new(LiveRun::new(run, task, dir, adapter));
-        locked(&self.runs).insert(id, Arc::clone(&live));
+        let limits = limits(&task, &self.shared.config());
+        let live = {
+            let mut runs = locked(&self.runs);
+            let live = runs
+                .entry(run.id.clone())
+                .or_insert_with(|| Arc::new(LiveRun::new(run, task, dir, adapter, &limits)));
+            Arc::clone(live)
+        };
+        *locked(&live.since) = Instant::now();
         output.watch(&live.dir);
         live
     }
@@ -227,13 +241,8 @@ impl Machine {
                 .collect(),
             cwd: workspace.to_owned(),
             stdin: invocation.prompt_on_stdin.then(|| dir.prompt()),
-            limits: Limits {
-                timeout_ms: task.timeout_ms,
-                stall_ms: task.stall_ms,
-                output_bytes: Some(config.limits.output_bytes),
-                stop_grace_ms: config.limits.stop_grace_ms,
-                leak_grace_ms: config.limits.leak_grace_ms,
-            },
+            limits: limits(task, config),
+            stop_signal: invocation.stop_signal,
             news: self.shared.project.news_socket(),
         }
     }
@@ -243,7 +252,13 @@ impl Machine {
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
         let adapter = match find_adapter(&run) {
             Ok(adapter) => adapter,
-            Err(failure) => return self.tell_failed(&run.id, failure),
+            // It may be at work all the same, started by another version.
+            Err(failure) => {
+                if !self.abandon(&run.id, failure.clone()) {
+                    self.warn(&run.id, format!("left as it is: {}", failure.message));
+                }
+                return;
+            }
         };
         match inspect_recorded(&dir, &run) {
             Ok(Standing::Fresh) if run.stop.is_some() => {
@@ -295,6 +310,16 @@ impl Machine {
     }
 }
 
+fn limits(task: &Task, config: &Loaded) -> Limits {
+    Limits {
+        timeout_ms: task.timeout_ms,
+        stall_ms: task.stall_ms,
+        output_bytes: Some(config.limits.output_bytes),
+        stop_grace_ms: config.limits.stop_grace_ms,
+        leak_grace_ms: config.limits.leak_grace_ms,
+    }
+}
+
 /// How a recorded run stands. The directory of a run that was only just recorded may not have
 /// been made yet; for any other it is missed.
 fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
@@ -323,4 +348,13 @@ fn shim_program() -> PathBuf {
         return kept.to_owned();
     }
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("orch"))
+}
+
+/// A failure of the machine before the agent could be started.
+fn failure(code: FailureCode, message: impl Into<String>, evidence: impl Into<String>) -> Failure {
+    Failure {
+        code,
+        message: message.into(),
+        evidence: evidence.into(),
+    }
 }

@@ -9,13 +9,13 @@ use serde_json::error::Category;
 use super::BODY_BYTES;
 use super::failure::Failed;
 
+/// A body as it came, or why it could not be read.
+pub(super) type Raw = Result<Bytes, BytesRejection>;
+
 /// Reads a body. The content type must be JSON: a form of a web page never is.
-pub(super) fn read<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<T, Failed> {
+pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Raw) -> Result<T, Failed> {
     check_type(headers)?;
-    let body = body.map_err(|error| not_read(&error))?;
+    let body = body.map_err(unread)?;
     let text = std::str::from_utf8(&body).map_err(|error| {
         let message = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
         Failed::new(StatusCode::BAD_REQUEST, "not_utf8", message)
@@ -32,13 +32,15 @@ pub(super) fn read<T: DeserializeOwned>(
     })
 }
 
-fn not_read(error: &BytesRejection) -> Failed {
-    match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("the request is larger than {BODY_BYTES} bytes");
-            Failed::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
-        }
-        status => Failed::new(status, "bad_body", error.body_text()),
+fn unread(rejection: BytesRejection) -> Failed {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failed::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "the body is too large",
+        )
+        .limit(format!("{BODY_BYTES} bytes"), "more"),
+        status => Failed::new(status, "bad_body", rejection.body_text()),
     }
 }
 
@@ -50,7 +52,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Failed> {
     if given
         .split(';')
         .next()
-        .is_some_and(|kind| kind.trim() == "application/json")
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
     {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use orch_core::wait::Service;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
@@ -30,17 +31,20 @@ pub(super) trait Source: Send + 'static {
     fn news(&self) -> watch::Receiver<u64>;
 }
 
-/// Streams a source. Without `wait`, or when nobody serves, it ends at the present end.
-pub(super) fn follow(shared: &Shared, mut source: impl Source, wait: bool) -> Body {
+/// Streams a source. Without `wait`, or when nobody serves any more, it ends at the present end.
+pub(super) fn follow(shared: &Arc<Shared>, mut source: impl Source, wait: bool) -> Body {
     let wait = wait && shared.follows;
     // Subscribed before the first read, so that nothing falls between.
     let mut news = source.news();
     let mut facts = shared.news();
+    let shared = Arc::clone(shared);
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         loop {
             news.mark_unchanged();
             facts.mark_unchanged();
+            // Asked before reading: what is written before the end is then certainly read.
+            let wait = wait && shared.service() != Service::Stopped;
             let chunk = match source.next() {
                 Ok(None) => break,
                 Ok(Some(bytes)) if bytes.is_empty() && !wait => break,

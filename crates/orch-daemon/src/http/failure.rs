@@ -9,7 +9,8 @@ use orch_core::request::Refusal;
 use orch_core::text::BadText;
 use orch_store::StoreError;
 
-use crate::engine_loop::{NotDone, chain};
+use crate::log::chain;
+use crate::wake::NotDone;
 
 /// An answer that is not a success. Boxed: it is rare, and every handler's result carries it.
 #[derive(Debug)]
@@ -111,6 +112,12 @@ impl From<NotDone> for Failed {
         match not_done {
             NotDone::Refused(refusal) => refusal.into(),
             NotDone::LandingBlocked { message, files } => landing_blocked(message, &files),
+            NotDone::LandingUnfinished => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "landing_unfinished",
+                "approved; orch ended before the branch was landed",
+            )
+            .hint("the next 'orch serve' or 'orch run' lands it"),
             NotDone::Store { message, disk_full } => {
                 let (status, code) = match disk_full {
                     true => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),

@@ -22,8 +22,8 @@ use axum::routing::{get, post};
 use orch_api::{API_VERSION, VERSION_HEADER};
 use orch_core::request::{Answer, Request as Ask};
 
-use crate::engine_loop::Wake;
 use crate::shared::Shared;
+use crate::wake::Wake;
 use failure::Failed;
 pub(crate) use server::Server;
 
@@ -126,3 +126,6 @@ async fn ask(shared: &Shared, request: Ask) -> Result<Answer, Failed> {
         .map_err(|_| Failed::ending())?;
     Ok(answer.await.map_err(|_| Failed::ending())??)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::State;
 use orch_api::types as api;
+use orch_core::run::Run;
 use orch_core::task::TaskStatus;
 use orch_core::wait::Service;
 use orch_core::{RunId, TaskId};
@@ -13,10 +13,11 @@ use orch_store::Reader;
 use serde_json::{Value, json};
 
 use super::failure::Failed;
-use super::tasks::{checked_prefix, view};
+use super::tasks::{Id, ambiguous, checked_id, checked_prefix, views};
+use crate::config::{AgentEntry, Loaded};
 use crate::convert;
-use crate::engine_loop::Wake;
 use crate::shared::Shared;
+use crate::wake::Wake;
 
 /// Most tasks named as needing a person.
 const NEEDS_YOU: usize = 20;
@@ -51,25 +52,7 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
     let counts = reader.counts()?;
     let count = |status: TaskStatus| counts.get(&status).copied().unwrap_or(0);
     let needs_you = reader.needing_person(NEEDS_YOU)?;
-    let needs_you = needs_you
-        .iter()
-        .map(|task| view(shared, reader, task))
-        .collect::<Result<_, _>>()?;
-    let agents = config.agents.iter().map(|entry| api::Agent {
-        name: entry.name.to_string(),
-        adapter: entry.adapter.clone(),
-        model: entry.model.clone(),
-        role: entry.role.clone(),
-        command: entry.command.clone(),
-        labels: entry.labels.iter().cloned().collect(),
-        max_parallel: entry.max_parallel,
-        enabled: entry.enabled,
-        runs: live
-            .iter()
-            .filter(|run| run.agent == entry.name)
-            .map(|run| run.id.to_string())
-            .collect(),
-    });
+    let needs_you = views(shared, reader, &needs_you)?;
     Ok(api::Status {
         project: config.name.clone(),
         target: config.target.clone(),
@@ -85,12 +68,31 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
             failed: count(TaskStatus::Failed),
             cancelled: count(TaskStatus::Cancelled),
         },
-        agents: agents.collect(),
+        agents: agents(&config, &live),
         runs: live.iter().map(convert::run).collect(),
         needs_you,
         last_event: reader.last_event()?,
         config_error: shared.config_error(),
     })
+}
+
+fn agents(config: &Loaded, live: &[Run]) -> Vec<api::Agent> {
+    let runs_of = |entry: &AgentEntry| {
+        let runs = live.iter().filter(|run| run.agent == entry.name);
+        runs.map(|run| run.id.to_string()).collect()
+    };
+    let agent = |entry: &AgentEntry| api::Agent {
+        name: entry.name.to_string(),
+        adapter: entry.adapter.clone(),
+        model: entry.model.clone(),
+        role: entry.role.clone(),
+        command: entry.command.clone(),
+        labels: entry.labels.iter().cloned().collect(),
+        max_parallel: entry.max_parallel,
+        enabled: entry.enabled,
+        runs: runs_of(entry),
+    };
+    config.agents.iter().map(agent).collect()
 }
 
 const fn service_word(service: Service) -> &'static str {
@@ -104,8 +106,9 @@ const fn service_word(service: Service) -> &'static str {
 /// What a prefix stands for: a task or a run.
 pub(super) async fn resolve(
     State(shared): State<Arc<Shared>>,
-    Path(prefix): Path<String>,
+    prefix: Id,
 ) -> Result<Json<Value>, Failed> {
+    let prefix = checked_id(prefix)?;
     let kind = if prefix.starts_with(RunId::PREFIX) {
         checked_prefix::<RunId>(&prefix, RunId::PREFIX).map(drop)?;
         "run"
@@ -128,11 +131,4 @@ pub(super) async fn resolve(
             several.iter().map(|(_, id)| id.as_str()),
         )),
     }
-}
-
-pub(super) fn ambiguous<'a>(prefix: &str, candidates: impl Iterator<Item = &'a str>) -> Failed {
-    let candidates: Vec<&str> = candidates.collect();
-    let message = format!("'{prefix}' could be {} things", candidates.len());
-    Failed::new(StatusCode::CONFLICT, "ambiguous", message)
-        .hint(format!("one of: {}", candidates.join(", ")))
 }

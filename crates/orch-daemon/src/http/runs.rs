@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use orch_api::types as api;
@@ -18,12 +18,11 @@ use serde::Deserialize;
 
 use super::events::{Source, follow};
 use super::failure::Failed;
-use super::project::ambiguous;
-use super::tasks::{checked_id, checked_limit, checked_prefix, checked_query, find as find_task};
+use super::tasks::{
+    Id, ambiguous, checked_id, checked_limit, checked_prefix, checked_query, find as find_task,
+};
 use crate::convert;
 use crate::shared::Shared;
-
-type Id = Result<Path<String>, PathRejection>;
 
 /// Most bytes read from a log at once.
 const CHUNK: usize = 256 * 1024;

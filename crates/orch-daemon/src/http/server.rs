@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::net::unix::SocketAddr;
@@ -15,6 +16,9 @@ use tokio::sync::oneshot;
 
 use crate::error::StartError;
 use crate::shared::Shared;
+
+/// How long answers that are under way when the daemon ends may take to be read.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The thread that answers on the socket.
 pub(crate) struct Server {
@@ -51,15 +55,8 @@ impl Server {
                 let Ok(listener) = UnixListener::from_std(listener) else {
                     return;
                 };
-                let serving = axum::serve(OwnUser(listener), router);
-                // Streams that follow would keep a graceful end waiting for ever.
-                tokio::select! {
-                    _ = serving => {}
-                    _ = stopped => {}
-                }
+                serve(OwnUser(listener), router, stopped).await;
             });
-            // Answers that are being written get a moment; what they say is already recorded.
-            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         });
         Ok(Self {
             path,
@@ -86,6 +83,23 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Serves until told to stop; then lets nobody in and finishes what it has begun to answer.
+async fn serve(listener: OwnUser, router: axum::Router, stopped: oneshot::Receiver<()>) {
+    let (last_call, called) = oneshot::channel();
+    let graceful = axum::serve(listener, router).with_graceful_shutdown(async move {
+        let _ = stopped.await;
+        let _ = last_call.send(());
+    });
+    tokio::select! {
+        _ = graceful => {}
+        // A client that does not read its answer must not keep the daemon.
+        () = async {
+            let _ = called.await;
+            tokio::time::sleep(GOODBYE).await;
+        } => {}
     }
 }
 
@@ -117,7 +131,7 @@ impl Listener for OwnUser {
                 Ok((stream, address)) if is_ours(&stream) => return (stream, address),
                 Ok(_) => {}
                 // Out of descriptors: others will be closed. Not a busy loop.
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     }

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use orch_api::types as api;
 use orch_core::TaskId;
 use orch_core::id::BadId;
 use orch_core::request::{Answer, NewTask, Request, TaskEdit};
+use orch_core::run::Run;
 use orch_core::task::{Dependency, DependencyKind, Priority, Task};
 use orch_core::wait;
 use orch_store::{Reader, TaskFilter};
 use serde::Deserialize;
 
 use super::failure::Failed;
-use super::project::ambiguous;
 use super::{ask, body};
 use crate::convert;
 use crate::shared::Shared;
@@ -27,8 +26,8 @@ pub(super) const PAGE: usize = 100;
 /// Most rows in a listing.
 pub(super) const PAGE_MOST: usize = 10_000;
 
-type Id = Result<Path<String>, PathRejection>;
-type Body = Result<Bytes, BytesRejection>;
+/// A segment of the path, or why it is none.
+pub(super) type Id = Result<Path<String>, PathRejection>;
 
 /// A task with what it waits for.
 pub(super) fn view(
@@ -36,10 +35,32 @@ pub(super) fn view(
     reader: &mut dyn Reader,
     task: &Task,
 ) -> Result<api::Task, Failed> {
-    let dependencies = reader.dependencies(&task.id)?;
     let live = reader.live_runs()?;
+    view_beside(shared, reader, task, &live)
+}
+
+/// Many tasks with what they wait for; what they share is read once.
+pub(super) fn views(
+    shared: &Shared,
+    reader: &mut dyn Reader,
+    tasks: &[Task],
+) -> Result<Vec<api::Task>, Failed> {
+    let live = reader.live_runs()?;
+    tasks
+        .iter()
+        .map(|task| view_beside(shared, reader, task, &live))
+        .collect()
+}
+
+fn view_beside(
+    shared: &Shared,
+    reader: &mut dyn Reader,
+    task: &Task,
+    live: &[Run],
+) -> Result<api::Task, Failed> {
+    let dependencies = reader.dependencies(&task.id)?;
     let config = shared.config();
-    let wait = wait::explain(reader.ledger(), task, &config.core, &live, shared.service())?;
+    let wait = wait::explain(reader.ledger(), task, &config.core, live, shared.service())?;
     Ok(convert::task(task, &dependencies, wait.as_ref()))
 }
 
@@ -60,10 +81,7 @@ pub(super) async fn list(
     let filter = filter(checked_query(query)?)?;
     let tasks = shared.read(|reader| {
         let tasks = reader.tasks(&filter)?;
-        tasks
-            .iter()
-            .map(|task| view(&shared, reader, task))
-            .collect::<Result<_, _>>()
+        views(&shared, reader, &tasks)
     })?;
     Ok(Json(tasks))
 }
@@ -217,7 +235,7 @@ fn explain(shared: &Shared, reader: &mut dyn Reader, task: &Task) -> Result<api:
 pub(super) async fn add(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
-    bytes: Body,
+    bytes: body::Raw,
 ) -> Result<(StatusCode, Json<api::Changed>), Failed> {
     let new = new_task(&shared, body::read(&headers, bytes)?)?;
     let changed = change(&shared, Request::Add(Box::new(new))).await?;
@@ -228,7 +246,7 @@ pub(super) async fn edit(
     State(shared): State<Arc<Shared>>,
     id: Id,
     headers: HeaderMap,
-    bytes: Body,
+    bytes: body::Raw,
 ) -> Result<Json<api::Changed>, Failed> {
     let task = find(&shared, &checked_id(id)?)?;
     let edit = task_edit(&shared, body::read(&headers, bytes)?)?;
@@ -246,31 +264,28 @@ pub(super) async fn cancel(
     State(shared): State<Arc<Shared>>,
     id: Id,
 ) -> Result<Json<api::Changed>, Failed> {
-    let task = find(&shared, &checked_id(id)?)?;
-    change(&shared, Request::Cancel { task }).await
+    change_one(&shared, id, |task| Request::Cancel { task }).await
 }
 
 pub(super) async fn retry(
     State(shared): State<Arc<Shared>>,
     id: Id,
 ) -> Result<Json<api::Changed>, Failed> {
-    let task = find(&shared, &checked_id(id)?)?;
-    change(&shared, Request::Retry { task }).await
+    change_one(&shared, id, |task| Request::Retry { task }).await
 }
 
 pub(super) async fn approve(
     State(shared): State<Arc<Shared>>,
     id: Id,
 ) -> Result<Json<api::Changed>, Failed> {
-    let task = find(&shared, &checked_id(id)?)?;
-    change(&shared, Request::Approve { task }).await
+    change_one(&shared, id, |task| Request::Approve { task }).await
 }
 
 pub(super) async fn reject(
     State(shared): State<Arc<Shared>>,
     id: Id,
     headers: HeaderMap,
-    bytes: Body,
+    bytes: body::Raw,
 ) -> Result<Json<api::Changed>, Failed> {
     let task = find(&shared, &checked_id(id)?)?;
     let api::Rejection { reason } = body::read(&headers, bytes)?;
@@ -281,8 +296,17 @@ pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     id: Id,
 ) -> Result<Json<api::Changed>, Failed> {
-    let task = find(&shared, &checked_id(id)?)?;
-    change(&shared, Request::Delete { task }).await
+    change_one(&shared, id, |task| Request::Delete { task }).await
+}
+
+/// What a request that needs nothing but its task comes to.
+async fn change_one(
+    shared: &Shared,
+    id: Id,
+    request: impl FnOnce(TaskId) -> Request,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(shared, &checked_id(id)?)?;
+    change(shared, request(task)).await
 }
 
 async fn change(shared: &Shared, request: Request) -> Result<Json<api::Changed>, Failed> {
@@ -399,4 +423,12 @@ where
     word.map(str::parse)
         .transpose()
         .map_err(|error| word_error(field, &error))
+}
+
+/// A beginning that several ids have.
+pub(super) fn ambiguous<'a>(prefix: &str, candidates: impl Iterator<Item = &'a str>) -> Failed {
+    let candidates: Vec<&str> = candidates.collect();
+    let message = format!("'{prefix}' could be {} things", candidates.len());
+    Failed::new(StatusCode::CONFLICT, "ambiguous", message)
+        .hint(format!("one of: {}", candidates.join(", ")))
 }

@@ -14,6 +14,8 @@ use orch_core::outcome::Verdict;
 use orch_core::run::Usage;
 use serde_json::value::RawValue;
 
+use crate::supervise::StopSignal;
+
 /// Every kind of agent, in the order of the documentation.
 static ALL: &[Adapter] = &[claude::ADAPTER, shell::ADAPTER];
 
@@ -123,6 +125,8 @@ pub struct Invocation {
     pub prompt_on_stdin: bool,
     /// Text that belongs at the head of the prompt because the command line cannot carry it.
     pub preamble: Option<String>,
+    /// How it is asked to leave.
+    pub stop_signal: StopSignal,
 }
 
 /// Longest single argument, bytes: Linux refuses more than 128 KiB with its NUL.

@@ -12,6 +12,7 @@ use super::json::text_data;
 use super::{
     Adapter, AgentEvent, AgentSettings, EventType, Invocation, Reader, SettingsError, Summary,
 };
+use crate::supervise::StopSignal;
 
 /// Most of the output that is kept as the result, bytes: the end of it.
 const RESULT_BYTES: usize = super::TAIL_BYTES;
@@ -54,6 +55,7 @@ fn invocation(settings: &AgentSettings) -> Result<Invocation, SettingsError> {
         env: Vec::new(),
         prompt_on_stdin: true,
         preamble: settings.system_prompt.clone(),
+        stop_signal: StopSignal::Terminate,
     })
 }
 

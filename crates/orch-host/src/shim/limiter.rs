@@ -12,7 +12,8 @@ use crate::supervise::Limits;
 const SIZE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Watches one agent's limits.
-pub(super) struct Limiter {
+#[derive(Debug)]
+pub struct Limiter {
     timeout: Option<u64>,
     stall: Option<u64>,
     output: Option<u64>,
@@ -21,7 +22,9 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// Nothing has gone by and nothing was written yet.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
         Self {
             timeout: limits.timeout_ms,
             stall: limits.stall_ms,
@@ -32,7 +35,7 @@ impl Limiter {
     }
 
     /// The limit that is passed when the agent has run for `active` and written `bytes`.
-    pub(super) fn check(&mut self, active: Duration, bytes: u64) -> Option<Enforced> {
+    pub fn check(&mut self, active: Duration, bytes: u64) -> Option<Enforced> {
         if bytes != self.bytes {
             self.bytes = bytes;
             self.grown_at = active;

@@ -27,6 +27,7 @@ use crate::supervise::record::{PidRecord, RESERVE_BYTES, Record};
 use crate::supervise::spec::{SPEC_BYTES, Spec};
 use crate::supervise::{become_subreaper, clock};
 use agent::Agent;
+pub use limiter::Limiter;
 use signals::Signals;
 
 /// How often a shim tries for its lock, which a daemon's look at it can take for an instant.
@@ -126,7 +127,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Err(failure) => return Some(not_started(spec, failure)),
     };
     announce(dir, spec, &agent);
-    let end = watch::Watch::new(&agent, &spec.limits, signals, &logs).until_end();
+    let end = watch::Watch::new(&agent, spec, signals, &logs).until_end();
     Some(Record::Ended(end::record(spec, &agent, &logs, end)))
 }
 

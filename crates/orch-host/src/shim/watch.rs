@@ -25,7 +25,7 @@ use super::{Logs, note};
 use crate::supervise::process::{Process, descendants, read, table};
 use crate::supervise::record::{LEAKED_NAMED, Leaked};
 use crate::supervise::tree::{Killed, kill_tree};
-use crate::supervise::{Limits, clock, exit_of};
+use crate::supervise::{Limits, Spec, StopSignal, clock, exit_of};
 
 /// Between two attempts to kill an agent that does not go.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
@@ -63,6 +63,7 @@ struct Reaped {
 pub(super) struct Watch<'a> {
     agent: &'a Agent,
     limits: &'a Limits,
+    stop_signal: Signal,
     signals: &'a Signals,
     logs: &'a Logs,
     limiter: Limiter,
@@ -76,16 +77,20 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) fn new(
         agent: &'a Agent,
-        limits: &'a Limits,
+        spec: &'a Spec,
         signals: &'a Signals,
         logs: &'a Logs,
     ) -> Self {
         Self {
             agent,
-            limits,
+            limits: &spec.limits,
+            stop_signal: match spec.stop_signal {
+                StopSignal::Terminate => Signal::TERM,
+                StopSignal::Interrupt => Signal::INT,
+            },
             signals,
             logs,
-            limiter: Limiter::new(limits),
+            limiter: Limiter::new(&spec.limits),
             stage: Stage::Working,
             enforced: None,
             stops: 0,
@@ -153,7 +158,7 @@ impl<'a> Watch<'a> {
         if matches!(self.stage, Stage::Asked { .. }) {
             return;
         }
-        self.signal_group(Signal::TERM);
+        self.signal_group(self.stop_signal);
         self.signal_group(Signal::CONT);
         let grace = Duration::from_millis(self.limits.stop_grace_ms);
         self.stage = Stage::Asked {

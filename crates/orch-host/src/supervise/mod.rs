@@ -3,7 +3,7 @@
 //! Two sides meet in a run directory. The shim (`shim`, one small process per run) owns
 //! the agent: it holds a lock while it lives, passes a gate at most once, starts the agent,
 //! waits for the process and not for its output to close, and leaves a durable record before
-//! anybody is told. The daemon's side ([`launch`], [`inspect`], [`stop`], [`NewsListener`],
+//! anybody is told. The daemon's side ([`launch()`], [`inspect`], [`stop()`], [`NewsListener`],
 //! [`reap_orphans`]) reads what the shim left, from this daemon's time or an earlier one.
 //!
 //! | exit.json | lock | started | agent | [`inspect`] says |
@@ -35,12 +35,12 @@ mod standing;
 mod stop;
 pub(crate) mod tree;
 
-pub use crate::shim::shim_main;
+pub use crate::shim::{Limiter, shim_main};
 pub use launch::{LaunchError, SHIM_COMMAND, forestall, launch};
 pub use news::{News, NewsListener, NewsQuit, What};
 pub(crate) use reaper::exit_of;
 pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned};
 pub use record::{ExitRecord, Leaked, Source};
-pub use spec::{Limits, MARKER, Spec, SpecError};
+pub use spec::{Limits, MARKER, Spec, SpecError, StopSignal};
 pub use standing::{Standing, inspect};
 pub use stop::{StopSent, stop};

@@ -43,6 +43,17 @@ impl Default for Limits {
     }
 }
 
+/// How an agent is asked to leave. Whoever does not heed it is killed after its grace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopSignal {
+    /// SIGTERM.
+    #[default]
+    Terminate,
+    /// SIGINT, for an agent that ends more truthfully when it is interrupted.
+    Interrupt,
+}
+
 /// One run, as its shim needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -63,6 +74,8 @@ pub struct Spec {
     pub stdin: Option<PathBuf>,
     /// Its bounds.
     pub limits: Limits,
+    /// How it is asked to leave.
+    pub stop_signal: StopSignal,
     /// The daemon's news socket. Nobody need listen there.
     pub news: PathBuf,
 }
@@ -95,6 +108,8 @@ struct Wire {
     cwd: Text,
     stdin: Option<Text>,
     limits: Limits,
+    #[serde(default)]
+    stop_signal: StopSignal,
     news: Text,
 }
 
@@ -141,6 +156,7 @@ impl Spec {
             cwd: spec.cwd.into_os_string().into(),
             stdin: spec.stdin.map(|path| path.into_os_string().into()),
             limits: spec.limits,
+            stop_signal: spec.stop_signal,
             news: spec.news.into_os_string().into(),
         };
         serde_json::to_vec_pretty(&wire).expect("text and numbers always have a JSON form")
@@ -169,6 +185,7 @@ impl Spec {
             cwd: OsString::from(wire.cwd).into(),
             stdin: wire.stdin.map(|path| OsString::from(path).into()),
             limits: wire.limits,
+            stop_signal: wire.stop_signal,
             news: OsString::from(wire.news).into(),
         })
     }
@@ -188,6 +205,7 @@ mod tests {
             cwd: "/tmp/with space".into(),
             stdin: None,
             limits: Limits::default(),
+            stop_signal: StopSignal::Interrupt,
             news: "/tmp/news".into(),
         }
     }

@@ -226,7 +226,7 @@ impl Inspection<'_> {
             leaked: Vec::new(),
             leaked_count: 0,
             warnings: vec![
-                "the supervisor died; its limits were not enforced after that".to_owned(),
+                "the supervisor died while the agent ran; the daemon fetched its status".to_owned(),
             ],
             source: Source::Daemon,
         }

@@ -36,7 +36,12 @@ pub enum StopSent {
 /// # Errors
 /// The directory or the process table could not be read, or a signal was refused.
 pub fn stop(dir: &RunDir) -> io::Result<StopSent> {
-    let open = Dir::open(dir.path())?;
+    let open = match Dir::open(dir.path()) {
+        Ok(open) => open,
+        // Whoever starts it has not come that far.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StopSent::Nothing),
+        Err(error) => return Err(error),
+    };
     if let Some(shim) = living_shim(&open)? {
         return match shim.open()? {
             Some(handle) => {

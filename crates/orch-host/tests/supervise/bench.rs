@@ -9,7 +9,7 @@ use orch_core::run::{Exit, Failure, FailureCode};
 use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{
-    ExitRecord, Limits, News, NewsListener, Spec, Standing, What, inspect, launch, stop,
+    ExitRecord, Limits, News, NewsListener, Spec, Standing, StopSignal, What, inspect, launch, stop,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -58,6 +58,7 @@ impl Bench {
                 leak_grace_ms: 100,
                 ..Limits::default()
             },
+            stop_signal: StopSignal::Terminate,
             news: self.path("news"),
         }
     }

@@ -4,7 +4,7 @@ use std::process::{Child, Command};
 
 use orch_core::outcome::Enforced;
 use orch_core::run::Exit;
-use orch_host::supervise::{Standing, StopSent, stop};
+use orch_host::supervise::{Standing, StopSent, StopSignal, stop};
 use rustix::process::{Signal, kill_process};
 
 use crate::bench::{Bench, assert_lost, is_alive, pid, signal, wait_for_end};
@@ -15,6 +15,7 @@ crate::tests![
     too_much_output_ends_it,
     an_agent_that_ignores_the_request_is_killed_with_its_tree,
     a_stop_is_a_request,
+    an_agent_may_be_interrupted_instead_of_terminated,
     a_second_stop_kills_at_once,
     a_stopped_process_can_be_stopped,
     signals_that_are_not_a_stop_do_not_end_a_shim,
@@ -87,6 +88,22 @@ fn a_stop_is_a_request() {
     let record = bench.record();
     assert_eq!((record.exit, record.stopped), (Exit::Code(8), true));
     assert_eq!(record.enforced, None);
+}
+
+fn an_agent_may_be_interrupted_instead_of_terminated() {
+    let bench = Bench::new();
+    let mut fifo = bench.fifo();
+    let script = "trap 'exit 8' TERM; trap 'exit 9' INT; echo ready > fifo; \
+                  while :; do sleep 0.05; done";
+    let mut spec = bench.shell(script);
+    spec.limits.stop_grace_ms = 600_000;
+    spec.stop_signal = StopSignal::Interrupt;
+    bench.launch(&spec);
+    fifo.line();
+    bench.started();
+    stop(&bench.dir).unwrap();
+    bench.ended();
+    assert_eq!(bench.record().exit, Exit::Code(9));
 }
 
 fn a_second_stop_kills_at_once() {

@@ -29,11 +29,8 @@ pub fn run(context: &Context, args: &Serve) -> Result<Ending> {
     let started = Daemon::start(&project, options, log.sink());
     let end = started.map(Daemon::wait);
     log.end();
-    let end = end?;
-    if !args.once {
-        return Ok(Ending::Done);
-    }
-    told(&context.printer, &end)
+    // One that serves until it is told to end has something to say only if it broke down.
+    told(&context.printer, &end?)
 }
 
 fn format(context: &Context, args: &Serve) -> LogFormat {

@@ -116,3 +116,42 @@ fn check_recorded(project: &Project, tasks: &[String]) {
         }
     }
 }
+
+/// Where there is no child subreaper nobody can fetch the status, and the run is lost.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_agent_without_a_supervisor_still_has_its_limits() {
+    let project = Project::new(AGENTS);
+    fifo(&project.outside("gate"));
+    let environment = [
+        ("GATE", project.outside("gate")),
+        ("LEDGER", project.outside("ledger")),
+    ];
+    let task = project.add("stuck", &["--timeout", "3s", "--max-attempts", "1"]);
+    let mut daemon = project.serve_with(&[], &environment);
+    daemon.wait_for_events("run_running", 1);
+    kill_supervisor(&project.last_run(&task));
+    daemon.wait_for_events("run_ended", 1);
+
+    let run = project.last_run(&task);
+    let outcome = (run["status"].as_str(), run["signal"].as_i64());
+    assert_eq!(outcome, (Some("timed_out"), Some(9)), "{run}");
+    let warnings = run["warnings"].to_string();
+    assert!(warnings.contains("the supervisor died"), "{run}");
+    assert_eq!(daemon.drain(), Some(0));
+
+    fn kill_supervisor(run: &serde_json::Value) {
+        // Its command line names the run's directory; the agent's does not.
+        let id = text(run, "id");
+        let supervisor = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+            .find(|pid: &i32| {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let line = String::from_utf8_lossy(&line);
+                line.contains("__shim") && line.contains(id)
+            });
+        let pid = supervisor.and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}

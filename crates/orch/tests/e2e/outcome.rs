@@ -86,7 +86,7 @@ fn rows() -> Vec<Row> {
             "claude",
             format!("{success}exec sleep 600"),
             COMPLETED,
-            killed(15),
+            killed(2),
         ),
         row("shell success", "shell", "echo done", COMPLETED, exited(0))
             .and(|_, run, _| assert_eq!(run["result"], "done")),

@@ -160,7 +160,7 @@ fn naive_round(together: usize, dir: &Path) -> Vec<Said> {
         })
         .collect();
     gate.release(together);
-    let said = agents.iter_mut().map(|agent| {
+    let said = |agent: &mut std::process::Child| {
         let code = agent.wait().unwrap().code().map(i64::from);
         let output = read_until_eof_or_held(agent.stdout.take().unwrap());
         let (run, result) = match output {
@@ -175,9 +175,8 @@ fn naive_round(together: usize, dir: &Path) -> Vec<Said> {
             code.filter(|_| result.is_some()),
             result,
         )
-    });
-    let said = said.collect();
-    said
+    };
+    agents.iter_mut().map(said).collect()
 }
 
 /// The whole output, or `None` when somebody else still holds the pipe: waiting for its end would

@@ -16,7 +16,7 @@ use orch_core::task::{Dependency, DependencyKind, Priority, Task, TaskState};
 use orch_core::wait::{self, Service, Wait};
 use orch_core::{AgentName, RunId, TaskId, Timestamp};
 use orch_store::memory::MemoryStore;
-use orch_store::{Store, StoreError, Transaction};
+use orch_store::{Store, Transaction};
 
 /// The engine with a memory store and a clock that stands still until told.
 pub struct Bench {
@@ -27,15 +27,6 @@ pub struct Bench {
     pub effects: Vec<Effect>,
     names: BTreeMap<TaskId, String>,
     entropy: u64,
-}
-
-#[derive(Debug)]
-struct Failed(StepError);
-
-impl From<StoreError> for Failed {
-    fn from(error: StoreError) -> Self {
-        Self(StepError::Ledger(error.into()))
-    }
 }
 
 impl Bench {
@@ -75,10 +66,8 @@ impl Bench {
             config: &self.config,
             entropy: &mut next,
         };
-        let done = self
-            .store
-            .transact(|transaction| work(transaction, &mut context).map_err(Failed));
-        done.map_err(|Failed(error)| error)
+        self.store
+            .transact(|transaction| work(transaction, &mut context))
     }
 
     /// Takes one input and nothing else.

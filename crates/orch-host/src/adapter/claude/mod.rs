@@ -7,6 +7,7 @@ mod reader;
 mod words;
 
 use super::{Adapter, AgentSettings, Invocation, Permission, SettingsError};
+use crate::supervise::StopSignal;
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "claude",
@@ -14,11 +15,15 @@ pub(super) const ADAPTER: Adapter = Adapter {
     program: Some("claude"),
     has_result_event: true,
     inherits: &["ANTHROPIC_*", "CLAUDE_*", "API_TIMEOUT_MS"],
-    // A daemon started from within a Claude Code session must not make its agents part of it.
+    // A daemon started from within a Claude Code session must not make its agents part of it,
+    // nor give them the effort somebody chose there.
     never_inherits: &[
+        "CLAUDE_CODE_CHILD_SESSION",
         "CLAUDE_CODE_ENTRYPOINT",
+        "CLAUDE_CODE_EXECPATH",
         "CLAUDE_CODE_SESSION_ID",
         "CLAUDE_CODE_SSE_PORT",
+        "CLAUDE_EFFORT",
     ],
     invocation: |settings| invocation(settings, rustix::process::geteuid().is_root()),
     reader: || Box::new(reader::ClaudeReader::default()),
@@ -29,8 +34,10 @@ pub(super) const ADAPTER: Adapter = Adapter {
 /// read command lines, and a list of processes should stay readable.
 const SYSTEM_PROMPT_BYTES: usize = 16 * 1024;
 
-/// What `permission = "edits"` allows besides edits: without these two the agent could not commit.
-const COMMIT_TOOLS: &str = "Bash(git add:*),Bash(git commit:*)";
+/// What `permission = "edits"` allows besides edits: without the first two the agent could not
+/// commit, and the others are edits too. Looking (`git status`, `git diff`, `git log`) needs no
+/// rule.
+const COMMIT_TOOLS: &str = "Bash(git add:*),Bash(git commit:*),Bash(git mv:*),Bash(git rm:*)";
 
 /// Arguments that are orch's own, and what to do instead.
 const RESERVED: &[(&str, &str)] = &[
@@ -80,6 +87,10 @@ fn invocation(settings: &AgentSettings, is_root: bool) -> Result<Invocation, Set
         env: environment(permission, is_root),
         prompt_on_stdin: true,
         preamble,
+        // SIGTERM kills the tool at work, and the model may then be told so, answer, and end the
+        // run as a success before the process is gone. Interrupted, it ends its tool and says
+        // that it was, and what it used.
+        stop_signal: StopSignal::Interrupt,
     })
 }
 
@@ -179,10 +190,12 @@ mod tests {
         assert_eq!(
             made.argv.join(" "),
             "claude -p --output-format stream-json --verbose --allowedTools \
-             Bash(git add:*),Bash(git commit:*) --permission-mode acceptEdits"
+             Bash(git add:*),Bash(git commit:*),Bash(git mv:*),Bash(git rm:*) \
+             --permission-mode acceptEdits"
         );
         assert!(!made.env.iter().any(|(name, _)| name == "IS_SANDBOX"));
         assert!(made.prompt_on_stdin);
+        assert_eq!(made.stop_signal, StopSignal::Interrupt);
     }
 
     #[test]

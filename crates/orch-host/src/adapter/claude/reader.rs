@@ -9,8 +9,10 @@
 //!   of other sessions are `raw` events and warnings.
 //! * In the result, `is_error` decides. `subtype` says `success` for a refused key, so it can only
 //!   make a result worse. A result that does not say `"is_error": false` is not a success.
-//! * What a turn used is in the result. The usage of an `assistant` line is the beginning of a
-//!   count that is never finished there.
+//! * What a turn used is in the result, and there in `modelUsage`, from which the cost is made.
+//!   `usage` beside it leaves out what subagents used, and what was asked for again without a
+//!   stream after a stream broke. The usage of an `assistant` line is the beginning of a count
+//!   that is never finished there.
 
 use std::borrow::Cow;
 
@@ -34,6 +36,11 @@ const COST_USD: f64 = 1e9;
 /// Latest reset time that is believed, seconds since 1970: the year 5138. Larger numbers are
 /// no seconds.
 const RESET_SECONDS: i64 = 100_000_000_000;
+
+/// Most refused tool calls that are named.
+const DENIALS: usize = 10;
+/// Most of a refused command or path that is shown, characters.
+const DENIAL_CHARS: usize = 80;
 
 /// Most notes for people; a stream that goes wrong a million times needs no million notes.
 const NOTES: usize = 20;
@@ -203,10 +210,11 @@ impl ClaudeReader {
             result: final_text(&object.fields),
             usage: usage(&object.fields, &mut self.notes),
         });
-        let used = object
-            .fields
-            .raw("usage")
-            .map(|raw| event(EventType::Usage, raw));
+        let used = match by_model(&object.fields) {
+            Some(_) => object.fields.raw("modelUsage"),
+            None => object.fields.raw("usage"),
+        };
+        let used = used.map(|raw| event(EventType::Usage, raw));
         used.into_iter()
             .chain([event(EventType::Result, object.raw)])
             .collect()
@@ -367,27 +375,83 @@ fn final_text(fields: &Fields<'_>) -> Option<String> {
     text.filter(|text| !text.is_empty()).or_else(structured)
 }
 
+/// Which tool calls were refused, each with what a rule that allows it would name: the command
+/// or the file.
 fn denials(fields: &Fields<'_>) -> Option<String> {
     let denials: Vec<Fields<'_>> = fields.read("permission_denials")?;
     let mut counts = std::collections::BTreeMap::new();
     for denial in &denials {
-        let tool = denial.text("tool_name").unwrap_or(Cow::Borrowed("?"));
-        *counts.entry(excerpt(&tool, 60)).or_insert(0_u64) += 1;
+        *counts.entry(refused(denial)).or_insert(0_u64) += 1;
     }
-    let tools: Vec<String> = counts
+    let calls: Vec<String> = counts
         .iter()
-        .take(10)
-        .map(|(tool, n)| format!("{tool} {n}×"))
+        .take(DENIALS)
+        .map(|(call, n)| match n {
+            1 => call.clone(),
+            n => format!("{call} {n}×"),
+        })
         .collect();
-    (!tools.is_empty()).then(|| {
+    let more = counts.len().saturating_sub(DENIALS);
+    let and_more = match more {
+        0 => String::new(),
+        _ => format!(", and {more} more"),
+    };
+    (!calls.is_empty()).then(|| {
         format!(
-            "tool calls that were refused for want of permission: {}",
-            tools.join(", ")
+            "tool calls that were refused for want of permission: {}{and_more}",
+            calls.join(", ")
         )
     })
 }
 
+fn refused(denial: &Fields<'_>) -> String {
+    let tool = denial.text("tool_name").unwrap_or(Cow::Borrowed("?"));
+    let tool = excerpt(&tool, 60);
+    let input = denial.object("tool_input");
+    let names = ["command", "file_path", "notebook_path", "url"];
+    let what = input.and_then(|input| names.iter().find_map(|name| input.text(name)));
+    match what {
+        None => tool,
+        Some(what) => format!("{tool}({})", excerpt(&one_line(&what), DENIAL_CHARS)),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn usage(fields: &Fields<'_>, notes: &mut Vec<String>) -> Usage {
+    let tokens = by_model(fields).unwrap_or_else(|| main_conversation(fields, notes));
+    let cost_usd = fields.raw("total_cost_usd").and_then(|raw| {
+        let cost = serde_json::from_str(raw.get()).ok();
+        let cost = cost.filter(|cost| (0.0..=COST_USD).contains(cost));
+        kept(cost, "total_cost_usd", raw, notes)
+    });
+    Usage { cost_usd, ..tokens }
+}
+
+/// The tokens of all models together; `None` if there is no model, or a count that cannot be.
+fn by_model(fields: &Fields<'_>) -> Option<Usage> {
+    let models: std::collections::BTreeMap<String, Fields<'_>> = fields.read("modelUsage")?;
+    let sum = |name: &str| {
+        let mut counts = models.values().map(|model| model.read::<u64>(name));
+        let sum = counts.try_fold(0_u64, |sum, count| sum.checked_add(count?))?;
+        (sum <= TOKENS).then_some(sum)
+    };
+    if models.is_empty() {
+        return None;
+    }
+    Some(Usage {
+        input_tokens: Some(sum("inputTokens")?),
+        output_tokens: Some(sum("outputTokens")?),
+        cache_read_tokens: Some(sum("cacheReadInputTokens")?),
+        cache_write_tokens: Some(sum("cacheCreationInputTokens")?),
+        cost_usd: None,
+    })
+}
+
+/// The tokens of the main conversation alone.
+fn main_conversation(fields: &Fields<'_>, notes: &mut Vec<String>) -> Usage {
     let usage = fields.object("usage");
     let mut tokens = |name: &str| {
         let raw = usage.as_ref()?.raw(name)?;
@@ -401,11 +465,7 @@ fn usage(fields: &Fields<'_>, notes: &mut Vec<String>) -> Usage {
         output_tokens: tokens("output_tokens"),
         cache_read_tokens: tokens("cache_read_input_tokens"),
         cache_write_tokens: tokens("cache_creation_input_tokens"),
-        cost_usd: fields.raw("total_cost_usd").and_then(|raw| {
-            let cost = serde_json::from_str(raw.get()).ok();
-            let cost = cost.filter(|cost| (0.0..=COST_USD).contains(cost));
-            kept(cost, "total_cost_usd", raw, notes)
-        }),
+        cost_usd: None,
     }
 }
 

@@ -1,0 +1,105 @@
+//! When the loop is over, and what is to be said then.
+
+use orch_core::TaskId;
+use orch_core::task::{Task, TaskStatus};
+use orch_core::wait::{self, Service};
+use orch_store::{Reader, TaskFilter};
+
+use super::{Duty, EngineLoop};
+use crate::wake::{End, Ending};
+
+/// Most tasks named when a `--once` run ends.
+const NAMED_AT_END: usize = 50;
+
+impl EngineLoop {
+    /// Whether there is nothing left to wait for.
+    pub(super) fn is_over(&mut self, at_rest: bool) -> bool {
+        if self.broken.is_some() {
+            return true;
+        }
+        let all_recorded = self.unrecorded.is_empty() && !self.owing;
+        let still = at_rest && self.host.is_idle() && all_recorded;
+        match (self.ending, &self.duty) {
+            (Some(Ending::Leave), _) => true,
+            (Some(Ending::Close), _) => self.host.is_idle() && self.landing_waiters.is_empty(),
+            (Some(Ending::Drain | Ending::StopAgents), _) => still,
+            (None, Duty::Serve | Duty::Answer) => false,
+            (None, Duty::Once) => still && self.next_due.is_none(),
+            (None, Duty::Only(tasks)) => {
+                still && tasks.iter().all(|id| !may_wake(self.reader.as_mut(), id))
+            }
+        }
+    }
+
+    /// What is to be said when everything is over.
+    pub(super) fn end(&mut self) -> End {
+        if let Some(broken) = self.broken.take() {
+            return End::broken(&broken);
+        }
+        match (&self.duty, self.ending) {
+            (Duty::Once, None) => {
+                let failed = self.in_status(TaskStatus::Failed);
+                let stuck = self.in_status(TaskStatus::Todo);
+                self.tell(failed, stuck)
+            }
+            (Duty::Only(ids), None) => {
+                let ids = ids.clone();
+                let tasks: Vec<Task> = ids
+                    .iter()
+                    .filter_map(|id| self.reader.task(id).ok().flatten())
+                    .collect();
+                let of = |status| -> Vec<Task> {
+                    tasks
+                        .iter()
+                        .filter(|task| task.status() == status)
+                        .cloned()
+                        .collect()
+                };
+                let mut failed = of(TaskStatus::Failed);
+                failed.extend(of(TaskStatus::Cancelled));
+                self.tell(failed, of(TaskStatus::Todo))
+            }
+            _ => End::default(),
+        }
+    }
+
+    fn in_status(&mut self, status: TaskStatus) -> Vec<Task> {
+        let filter = TaskFilter {
+            statuses: vec![status],
+            limit: NAMED_AT_END,
+            ..TaskFilter::default()
+        };
+        self.reader.tasks(&filter).unwrap_or_default()
+    }
+
+    fn tell(&mut self, failed: Vec<Task>, stuck: Vec<Task>) -> End {
+        let config = self.shared.config();
+        let failed = failed.iter().map(|task| {
+            let why = task
+                .state
+                .failure()
+                .map_or("", |failure| failure.message.as_str());
+            format!("{} {}: {}: {why}", task.id, task.title, task.status())
+        });
+        let failed: Vec<String> = failed.collect();
+        let stuck = stuck
+            .iter()
+            .map(|task| {
+                let service = Service::Serving;
+                let ledger = self.reader.ledger();
+                let wait = wait::explain(ledger, task, &config.core, &[], service)
+                    .ok()
+                    .flatten();
+                let why = wait.map_or_else(String::new, |wait| wait.message);
+                format!("{} {}: {why}", task.id, task.title)
+            })
+            .collect();
+        End { failed, stuck }
+    }
+}
+
+/// Whether only the clock keeps this task from going on.
+fn may_wake(reader: &mut dyn Reader, id: &TaskId) -> bool {
+    let task = reader.task(id).ok().flatten();
+    task.is_some_and(|task| task.unmet == 0 && task.state.hold().is_some())
+}

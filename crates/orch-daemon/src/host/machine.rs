@@ -1,0 +1,157 @@
+//! What every worker thread needs: the runs in hand, the worktrees, and the way to the loop.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use orch_core::RunId;
+use orch_core::engine::{End, Input, Landing, Report};
+use orch_core::run::{Failure, Run};
+use orch_core::task::{Task, WorkspaceMode};
+use orch_host::git::{BranchName, Repository};
+use orch_host::run_dir::RunDir;
+use orch_host::supervise::{self, StopSent};
+use orch_host::workspace::{WorkspaceError, Workspaces};
+
+use super::jobs::caught;
+use super::live::LiveRun;
+use crate::convert;
+use crate::log::{LogLine, chain};
+use crate::shared::{Shared, locked};
+use crate::wake::Wake;
+
+/// What every worker thread needs.
+pub(crate) struct Machine {
+    pub(super) shared: Arc<Shared>,
+    pub(super) runs: Mutex<BTreeMap<RunId, Arc<LiveRun>>>,
+    /// Made for a configured target, and made again when another is configured.
+    pub(super) workspaces: Mutex<Option<(Option<String>, Arc<Workspaces>)>>,
+}
+
+impl Machine {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            runs: Mutex::default(),
+            workspaces: Mutex::default(),
+        }
+    }
+
+    pub(super) fn tell(&self, input: Input) {
+        // The loop is gone only when the daemon is; the next one finds everything on disk.
+        let _ = self.shared.wakes.send(Wake::Host(input));
+    }
+
+    pub(super) fn tell_ended(&self, run: &RunId, report: Report) {
+        self.tell(Input::Ended {
+            run: run.clone(),
+            report: Box::new(report),
+        });
+    }
+
+    pub(super) fn tell_failed(&self, run: &RunId, failure: Failure) {
+        self.tell_ended(run, Report::bare(End::NotStarted(failure), convert::now()));
+    }
+
+    pub(super) fn warn(&self, run: &RunId, message: String) {
+        let mut line = LogLine::note("warn", "trouble", message);
+        line.run = Some(run.to_string());
+        (self.shared.log)(&line);
+    }
+
+    pub(super) fn live(&self, run: &RunId) -> Option<Arc<LiveRun>> {
+        locked(&self.runs).get(run).cloned()
+    }
+
+    pub(super) fn all_live(&self) -> Vec<Arc<LiveRun>> {
+        locked(&self.runs).values().cloned().collect()
+    }
+
+    /// Asks a run to end. What could not be asked or ended is asked again by the sweep.
+    pub(super) fn stop(&self, run: &RunId) {
+        let live = self.live(run);
+        if let Some(live) = &live {
+            live.stop_asked.store(true, Ordering::Release);
+        }
+        let dir = RunDir::new(&self.shared.project.runs(), run);
+        let owed = match supervise::stop(&dir) {
+            Ok(StopSent::Killed { survivors, .. }) => survivors > 0,
+            Ok(StopSent::Shim | StopSent::Nothing) => false,
+            Err(error) => {
+                self.warn(run, format!("could not be stopped: {error}"));
+                true
+            }
+        };
+        if let Some(live) = live {
+            live.stop_owed.store(owed, Ordering::Release);
+        }
+    }
+
+    /// The worktrees, for the target that the configuration names now. Without one it is the branch
+    /// that was checked out when it was first needed.
+    pub(super) fn workspaces(&self) -> Result<Arc<Workspaces>, WorkspaceError> {
+        let wanted = self.shared.config().target.clone();
+        let mut made = locked(&self.workspaces);
+        if let Some((target, workspaces)) = made.as_ref()
+            && *target == wanted
+        {
+            return Ok(Arc::clone(workspaces));
+        }
+        let project = &self.shared.project;
+        let repository = Repository::discover(&project.root)?;
+        let target = match &wanted {
+            Some(target) => target.parse::<BranchName>()?,
+            None => repository
+                .current_branch()?
+                .ok_or(WorkspaceError::TargetUnknown)?,
+        };
+        let workspaces = Arc::new(Workspaces::new(repository, &project.worktrees(), target));
+        *made = Some((wanted, Arc::clone(&workspaces)));
+        Ok(workspaces)
+    }
+
+    pub(super) fn land(&self, task: &Task, run: Option<&Run>) {
+        let landing = match task.workspace {
+            WorkspaceMode::Shared => Landing::Landed { commit: None },
+            WorkspaceMode::Worktree => {
+                caught(|| self.land_branch(task, run)).unwrap_or_else(blocked)
+            }
+        };
+        self.tell(Input::Landed {
+            task: task.id.clone(),
+            landing,
+        });
+    }
+
+    fn land_branch(&self, task: &Task, run: Option<&Run>) -> Landing {
+        let branch = run
+            .and_then(|run| run.branch.clone())
+            .unwrap_or_else(|| task.branch());
+        let message = format!("Merge {branch}: {}", task.title);
+        let landed = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.land(&task.id, &branch, &message));
+        landed.unwrap_or_else(|error| blocked(chain(&error)))
+    }
+
+    pub(super) fn discard(&self, task: &Task) {
+        if task.workspace != WorkspaceMode::Worktree || task.runs == 0 {
+            return;
+        }
+        let discarded = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.discard(&task.id, &task.branch()));
+        if let Err(error) = discarded {
+            let mut line = LogLine::note("warn", "trouble", chain(&error));
+            line.task = Some(task.id.to_string());
+            (self.shared.log)(&line);
+        }
+    }
+}
+
+const fn blocked(message: String) -> Landing {
+    Landing::Blocked {
+        message,
+        files: Vec::new(),
+    }
+}
