@@ -53,6 +53,7 @@ fn project() -> tempfile::TempDir {
     git(&["init", "--quiet", "--initial-branch=main"]);
     git(&["config", "user.name", "Test"]);
     git(&["config", "user.email", "test@example.invalid"]);
+    git(&["commit", "--quiet", "--allow-empty", "--message=start"]);
     good(directory.path(), &["init", "--name", "shop"]);
     let agent = ["agent", "add", "echo", "--adapter", "shell", "--command"];
     good(

@@ -314,6 +314,8 @@ fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
     check_title(&new.title)?;
     check_description(&new.description)?;
     check_labels(&new.labels)?;
+    check_paths("scope", &new.scope)?;
+    check_paths("attachments", &new.attachments)?;
     check_numbers(new.max_attempts, new.timeout_ms)?;
     check_range_ms("stall timeout", new.stall_ms)?;
     check_count("dependencies", new.dependencies.len(), limits::DEPENDENCIES)
@@ -370,6 +372,15 @@ fn check_labels(labels: &BTreeSet<String>) -> std::result::Result<(), Refusal> {
             field: "label",
             problem,
         })
+    })
+}
+
+/// Paths end up in the prompt: a person must be able to tell each of them from the next.
+fn check_paths(field: &'static str, paths: &[String]) -> std::result::Result<(), Refusal> {
+    check_count(field, paths.len(), limits::PATHS)?;
+    paths.iter().try_for_each(|path| {
+        text::check_required(path, limits::PATH_BYTES)
+            .map_err(|problem| Refusal::Text { field, problem })
     })
 }
 
