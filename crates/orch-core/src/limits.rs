@@ -30,3 +30,6 @@ pub const REASON_BYTES: usize = 64 * 1024;
 pub const DUE_PER_STEP: usize = 1_000;
 /// Starts in a row that may fail for want of a resource before the task fails.
 pub const TRANSIENT_START_FAILURES: u32 = 10;
+/// Starts in a row that may fail over the worktree or the settings before the task fails: time
+/// seldom mends those, a person does.
+pub const UNREADY_START_FAILURES: u32 = 3;
