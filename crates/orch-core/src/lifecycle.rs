@@ -21,7 +21,7 @@ pub struct IllegalTransition {
 }
 
 /// A state or an event as it is said: "a task that is in review cannot be retried".
-fn words(name: &'static str) -> String {
+pub(crate) fn words(name: &str) -> String {
     match name {
         "review" => "in review".to_owned(),
         "retry_asked" => "retried".to_owned(),

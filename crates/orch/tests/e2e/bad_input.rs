@@ -293,11 +293,11 @@ const TYPED: &[Typed] = &[
     (38, &["task", "add", "x", "--depends-on", "tsk_000000000000"], 3, &["there is no task", "tsk_000000000000"]),
     (41, &["task", "cancel", "{cancelled}"], 0, &["cancelled"]),
     (41, &["task", "cancel", "{finished}"], 4, &["done"]),
-    (41, &["task", "retry", "{live}"], 4, &["in_progress"]),
+    (41, &["task", "retry", "{live}"], 4, &["in progress"]),
     (41, &["task", "retry", "{finished}"], 4, &["done"]),
-    (42, &["task", "delete", "{live}"], 4, &["in_progress", "cancel it first"]),
+    (42, &["task", "delete", "{live}"], 4, &["in progress", "cancel it first"]),
     (42, &["task", "delete", "{waiting}"], 4, &["needed by {next}"]),
-    (43, &["task", "edit", "{live}", "-p", "1"], 4, &["in_progress"]),
+    (43, &["task", "edit", "{live}", "-p", "1"], 4, &["in progress"]),
     (43, &["task", "edit", "{finished}", "--title", "y"], 4, &["done"]),
 ];
 
