@@ -110,7 +110,7 @@ pub enum Command {
     /// Read what agents did and said
     #[command(after_help = "Examples:\n  \
         orch logs --follow\n  \
-        orch logs --task tsk_7m3k --since 1h\n  \
+        orch logs tsk_7m3k --since 1h\n  \
         orch logs run_4kx9 --raw > transcript.jsonl")]
     Logs(Logs),
     /// Show the project at a glance
@@ -553,10 +553,11 @@ pub struct Show {
 }
 
 /// `orch logs`
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Logs {
-    /// The run: its id, or the beginning of it; the newest run unless given
-    #[arg(value_name = "RUN", value_parser = ids::run)]
+    /// The run, or the task with 'tsk_' before it: its id, or the beginning of it; the newest run
+    /// unless given
+    #[arg(value_name = "ID", value_parser = ids::run_or_task)]
     pub run: Option<String>,
     /// All runs of this task
     #[arg(long, value_name = "TASK", value_parser = ids::task)]

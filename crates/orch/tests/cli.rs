@@ -199,6 +199,10 @@ fn a_task_goes_its_way_by_prefix_and_quiet_gives_ids() {
         (&task["status"], &task["priority"]),
         (&"review".into(), &1.into())
     );
+    assert_eq!(
+        good(directory, &["logs", id]),
+        good(directory, &["logs", "--task", id])
+    );
     good(directory, &["task", "reject", id, "-r", "Once more."]);
     good(directory, &["run", id]);
     good(directory, &["task", "approve", id]);
