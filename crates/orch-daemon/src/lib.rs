@@ -26,5 +26,5 @@ pub use daemon::{Daemon, Options};
 pub use error::{ConnectError, StartError};
 pub use init::{InitError, init};
 pub use log::{LogLine, LogSink};
-pub use shared::adapters;
+pub use shared::{adapters, plain_program};
 pub use wake::End;
