@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use orch_api::client::ClientError;
-use orch_host::git::{BranchName, GitError};
+use orch_host::git::GitError;
 use orch_store::StoreError;
 
 use crate::config::ConfigError;
@@ -30,9 +30,6 @@ pub enum StartError {
     /// The repository cannot be used.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// The branch that work is to land on is not there.
-    #[error("there is no branch '{0}' for work to land on")]
-    NoTarget(BranchName),
     /// A file or socket of the state directory could not be used.
     #[error("{doing} {} failed", .path.display())]
     Io {
@@ -58,7 +55,6 @@ impl StartError {
             Self::Config(error) => error.code(),
             Self::Store(error) if error.is_disk_full() => "disk",
             Self::Git(error) => code_of_git(error),
-            Self::NoTarget(_) => "conflict",
             Self::Store(_) => "internal",
             Self::Io { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull => "disk",
@@ -78,7 +74,6 @@ impl StartError {
             Self::Project(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::NoSuchTask(_) => Some("'orch task list' shows what there is".to_owned()),
-            Self::NoTarget(_) => Some("'git branch --list' shows what there is".to_owned()),
             Self::Io { source, path, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
                 Some(format!("move {} away", path.display()))
             }
