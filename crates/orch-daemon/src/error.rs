@@ -82,13 +82,15 @@ impl StartError {
     }
 }
 
-/// A place that cannot become a project is, to whoever asks, one that is not initialised.
-const fn code_of_git(error: &GitError) -> &'static str {
+/// What a failing git means for a command. A place that cannot become a project is, to whoever
+/// asks, one that is not initialised.
+pub(crate) const fn code_of_git(error: &GitError) -> &'static str {
     match error {
         GitError::NotARepository { .. } | GitError::Bare { .. } | GitError::NoCommits { .. } => {
             "not_initialised"
         }
         GitError::DubiousOwnership { .. } => "not_allowed",
+        GitError::Missing | GitError::TooOld { .. } => "unreachable",
         _ => "internal",
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use orch_host::git::{BranchName, GitError, Repository};
 
 use crate::config::{self, ConfigError, Initialised};
+use crate::error::code_of_git;
 use crate::project::{Project, ProjectError};
 
 /// Why a directory was not made a project. Nothing was changed.
@@ -49,22 +50,15 @@ impl From<ProjectError> for InitError {
 }
 
 impl InitError {
-    /// The kind of error, for machines: `not_allowed`, `usage`, `unreachable` without a usable
-    /// git, `internal`, or as [`ConfigError::code`].
+    /// The kind of error, for machines: `not_initialised` without a repository that could be used,
+    /// `not_allowed`, `usage`, `conflict`, `unreachable` without a usable git, `internal`, or as [`ConfigError::code`].
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InsideProject { .. } | Self::NotTheTop { .. } => "not_allowed",
             Self::Detached(_) => "usage",
             Self::NoTarget(_) => "conflict",
-            Self::Git(error) => match error {
-                GitError::NotARepository { .. }
-                | GitError::Bare { .. }
-                | GitError::NoCommits { .. }
-                | GitError::DubiousOwnership { .. } => "not_allowed",
-                GitError::Missing | GitError::TooOld { .. } => "unreachable",
-                _ => "internal",
-            },
+            Self::Git(error) => code_of_git(error),
             Self::Config(error) => error.code(),
         }
     }
@@ -209,7 +203,7 @@ mod tests {
         ];
         for (directory, said) in cases {
             let error = init(&directory, None, None).unwrap_err();
-            assert_eq!(error.code(), "not_allowed", "{error}");
+            assert_eq!(error.code(), "not_initialised", "{error}");
             assert!(error.to_string().contains(said), "{error}");
             assert!(!directory.join("orch.toml").exists());
             assert!(!directory.join(".orch").exists());
