@@ -185,6 +185,12 @@ pub fn adapters() -> Vec<&'static str> {
         .collect()
 }
 
+/// The program that a command of a shell agent starts by itself; `None` if a shell reads it.
+#[must_use]
+pub fn plain_program(command: &str) -> Option<&str> {
+    orch_host::adapter::plain_program(command)
+}
+
 fn with_cap(mut loaded: Loaded, max_agents: Option<u32>) -> Loaded {
     loaded.core.max_agents = max_agents.unwrap_or(loaded.core.max_agents);
     loaded

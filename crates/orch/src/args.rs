@@ -90,7 +90,8 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  orch run tsk_7m3k\n  orch run --all --max-agents 8\n\n\
         Where a daemon serves the project it does the work; otherwise this command does.\n\
-        Ends with 1 if a task failed or cannot go on without you."
+        Ends with 1 if a task failed or cannot go on without you, and with 0 if all are done or\n\
+        wait in review."
     )]
     Run(Run),
     /// Serve the project until told to stop
@@ -109,7 +110,7 @@ pub enum Command {
     /// Read what agents did and said
     #[command(after_help = "Examples:\n  \
         orch logs --follow\n  \
-        orch logs --task tsk_7m3k --since 1h\n  \
+        orch logs tsk_7m3k --since 1h\n  \
         orch logs run_4kx9 --raw > transcript.jsonl")]
     Logs(Logs),
     /// Show the project at a glance
@@ -224,7 +225,7 @@ pub struct AgentSettings {
     /// What it is told before every task
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system_prompt: Option<String>,
-    /// What it may do without asking, in the words of its command
+    /// What it may do without asking: ask, edits or full
     #[arg(long, value_name = "MODE")]
     pub permission: Option<String>,
     /// Turns it may take in a run
@@ -274,7 +275,7 @@ pub enum Task {
     /// Send the work of a task back with your words
     #[command(after_help = "Example:\n  orch task reject tsk_7m3k -r \"The tests do not run.\"")]
     Reject(TaskReject),
-    /// Forget a task; what its agents did stays in git
+    /// Forget a task; commits that have not landed stay in git under refs/orch/rescue
     Delete(TaskIds),
 }
 
@@ -308,7 +309,7 @@ pub struct TaskAdd {
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// How urgent: 1 (now) to 4 (whenever); 3 unless given
-    #[arg(short, long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(short, long, value_name = "1..4", value_parser = priority)]
     pub priority: Option<u8>,
     /// The agent that must do it
     #[arg(long, value_name = "NAME")]
@@ -432,7 +433,7 @@ pub struct TaskEdit {
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// How urgent: 1 (now) to 4 (whenever)
-    #[arg(short, long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(short, long, value_name = "1..4", value_parser = priority)]
     pub priority: Option<u8>,
     /// The agent that must do it
     #[arg(long, value_name = "NAME")]
@@ -552,10 +553,11 @@ pub struct Show {
 }
 
 /// `orch logs`
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Logs {
-    /// The run: its id, or the beginning of it; the newest run unless given
-    #[arg(value_name = "RUN", value_parser = ids::run)]
+    /// The run, or the task with 'tsk_' before it: its id, or the beginning of it; the newest run
+    /// unless given
+    #[arg(value_name = "ID", value_parser = ids::run_or_task)]
     pub run: Option<String>,
     /// All runs of this task
     #[arg(long, value_name = "TASK", value_parser = ids::task)]
@@ -662,6 +664,13 @@ pub struct Completions {
 pub fn word<T: ValueEnum>(value: T) -> String {
     let possible = value.to_possible_value();
     possible.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn priority(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(number @ 1..=4) => Ok(number),
+        _ => Err("it is 1, 2, 3 or 4".to_owned()),
+    }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -166,6 +166,7 @@ macro_rules! from_coded {
 
 from_coded!(
     orch_daemon::ConnectError,
+    orch_daemon::InitError,
     orch_daemon::StartError,
     orch_daemon::config::ConfigError,
     orch_daemon::project::ProjectError,

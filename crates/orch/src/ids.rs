@@ -16,15 +16,20 @@ pub fn task(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads the id of a run, or the beginning of one; the result begins with `run_`.
+/// Reads the id of a run, or the beginning of one, or that of a task written with `tsk_`; without
+/// either it is a run.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn run(text: &str) -> Result<String, String> {
-    match kind_and_rest(text)? {
-        (Some(TASK), _) => Err("that is a task; use '--task' for the logs of a task".to_owned()),
-        (_, rest) => Ok(format!("{RUN}{rest}")),
-    }
+pub fn run_or_task(text: &str) -> Result<String, String> {
+    let (kind, rest) = kind_and_rest(text)?;
+    Ok(format!("{}{rest}", kind.unwrap_or(RUN)))
+}
+
+/// Whether this id, as read here, is that of a task.
+#[must_use]
+pub fn is_task(id: &str) -> bool {
+    id.starts_with(TASK)
 }
 
 /// Reads the id of a task or run, or the beginning of one, into the ids it may mean.
@@ -62,7 +67,8 @@ mod tests {
     fn an_id_may_be_short_and_bare() {
         assert_eq!(task("7m3"), Ok("tsk_7m3".to_owned()));
         assert_eq!(task(" TSK_7m3 "), Ok("tsk_7m3".to_owned()));
-        assert_eq!(run("7m3"), Ok("run_7m3".to_owned()));
+        assert_eq!(run_or_task("7m3"), Ok("run_7m3".to_owned()));
+        assert_eq!(run_or_task("tsk_7m3"), Ok("tsk_7m3".to_owned()));
         let both = Either(vec!["tsk_7m3".to_owned(), "run_7m3".to_owned()]);
         assert_eq!(either("7m3"), Ok(both));
         assert_eq!(either("run_7m3"), Ok(Either(vec!["run_7m3".to_owned()])));
@@ -83,8 +89,8 @@ mod tests {
         ] {
             assert!(task(text).is_err(), "{text}");
             assert!(either(text).is_err(), "{text}");
+            assert!(run_or_task(text).is_err(), "{text}");
         }
         assert!(task("run_7m3").is_err());
-        assert!(run("tsk_7m3").is_err());
     }
 }

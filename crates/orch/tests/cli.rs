@@ -53,6 +53,7 @@ fn project() -> tempfile::TempDir {
     git(&["init", "--quiet", "--initial-branch=main"]);
     git(&["config", "user.name", "Test"]);
     git(&["config", "user.email", "test@example.invalid"]);
+    git(&["commit", "--quiet", "--allow-empty", "--message=first"]);
     good(directory.path(), &["init", "--name", "shop"]);
     let agent = ["agent", "add", "echo", "--adapter", "shell", "--command"];
     good(
@@ -60,7 +61,7 @@ fn project() -> tempfile::TempDir {
         &[&agent[..], &["cat; printf '\\033[2J\\n'"]].concat(),
     );
     git(&["add", "--all"]);
-    git(&["commit", "--quiet", "--message=first"]);
+    git(&["commit", "--quiet", "--message=settings"]);
     directory
 }
 
@@ -68,7 +69,7 @@ fn project() -> tempfile::TempDir {
 fn wrong_use_and_missing_things_have_their_exit_codes() {
     let nowhere = tempfile::tempdir().expect("a directory");
     let project = project();
-    let cases: [(&Path, &[&str], i32); 9] = [
+    let cases: [(&Path, &[&str], i32); 10] = [
         (nowhere.path(), &["--version"], 0),
         (nowhere.path(), &[], 0),
         (nowhere.path(), &["nonsense"], 2),
@@ -78,6 +79,7 @@ fn wrong_use_and_missing_things_have_their_exit_codes() {
             2,
         ),
         (nowhere.path(), &["status"], 3),
+        (nowhere.path(), &["init"], 6),
         (nowhere.path(), &["-C", "/nonexistent", "status"], 3),
         (project.path(), &["task", "show", "zzzzzzzzzzzz"], 3),
         (project.path(), &["task", "add", "\u{200b} "], 2),
@@ -196,6 +198,10 @@ fn a_task_goes_its_way_by_prefix_and_quiet_gives_ids() {
     assert_eq!(
         (&task["status"], &task["priority"]),
         (&"review".into(), &1.into())
+    );
+    assert_eq!(
+        good(directory, &["logs", id]),
+        good(directory, &["logs", "--task", id])
     );
     good(directory, &["task", "reject", id, "-r", "Once more."]);
     good(directory, &["run", id]);

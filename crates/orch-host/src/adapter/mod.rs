@@ -8,6 +8,8 @@ mod claude;
 mod json;
 mod shell;
 
+pub use shell::plain_program;
+
 use std::collections::BTreeMap;
 
 use orch_core::outcome::Verdict;

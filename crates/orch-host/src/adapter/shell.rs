@@ -78,6 +78,13 @@ const SHELL_WORDS: &[&str] = &[
     "unalias", "unset", "until", "wait", "while",
 ];
 
+/// The program that a command starts by itself; `None` if a shell must read the command first, and
+/// so nobody else can tell what it will start.
+#[must_use]
+pub fn plain_program(command: &str) -> Option<&str> {
+    plain_words(command)?.first().copied()
+}
+
 /// The words of a command that means the same without a shell: nothing to expand, redirect or
 /// join. Such a command is started by itself: a command that is not there is then told apart from
 /// one that failed, and a signal from an exit status.

@@ -161,7 +161,8 @@ fn daemon(project: &Project) -> Check {
         Err(error) => return Check::failed(name, error.into()),
     };
     if let Some(error) = status.config_error {
-        let detail = format!("orch.toml is not in force: {error}");
+        let problems: Vec<&str> = error.lines().collect();
+        let detail = format!("orch.toml is not in force: {}", problems.join("; "));
         return Check::new(name, "failed", detail).hint("'orch config edit' opens it");
     }
     match (status.service.as_str(), status.pid) {
@@ -180,42 +181,47 @@ fn agents(project: &Project) -> Vec<Check> {
         let check = Check::new("agents", "warning", "there are none");
         return vec![check.hint("'orch agent add coder --adapter claude' adds one")];
     }
-    agents.iter().map(agent).collect()
+    agents.iter().map(|it| agent(it, &project.root)).collect()
 }
 
-fn agent(agent: &AgentEntry) -> Check {
+fn agent(agent: &AgentEntry, root: &Path) -> Check {
     let name = format!("agent {}", agent.name);
     if !agent.enabled {
         return Check::new(&name, "warning", "disabled");
     }
     let command = agent.command.as_deref().unwrap_or(&agent.adapter);
-    // A shell command may be anything; only a plain first word can be looked up.
-    let program = command.split_whitespace().next().unwrap_or_default();
-    if program.contains(['$', '"', '\'', '`', '(', '{', '=', '&', '|', ';', '<', '>']) {
-        return Check::new(&name, "ok", format!("runs: {command}"));
-    }
-    match found(program) {
+    command_of(agent.name.as_str(), &agent.adapter, command, root)
+}
+
+/// Whether the program of an agent's command is there, where that can be told.
+fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
+    let name = format!("agent {agent}");
+    let program = match adapter {
+        "shell" => orch_daemon::plain_program(command),
+        _ => Some(command),
+    };
+    let Some(program) = program else {
+        return Check::new(&name, "ok", format!("a shell runs: {command}"));
+    };
+    match found(program, root) {
         Some(path) => Check::new(&name, "ok", path.display().to_string()),
-        None if agent.adapter == "shell" => {
+        None if adapter == "shell" => {
             Check::new(&name, "warning", format!("no program '{program}' in PATH"))
         }
-        None => {
-            Check::new(&name, "failed", format!("no program '{program}' in PATH")).hint(format!(
-                "install it, or 'orch agent edit {} --command PATH'",
-                agent.name
-            ))
-        }
+        None => Check::new(&name, "failed", format!("no program '{program}' in PATH")).hint(
+            format!("install it, or 'orch agent edit {agent} --command PATH'"),
+        ),
     }
 }
 
-/// Where a program is, as the system would find it.
-fn found(program: &str) -> Option<PathBuf> {
+/// Where a program is, as the system would find it from the top of a checkout.
+fn found(program: &str, root: &Path) -> Option<PathBuf> {
     let executable = |path: &Path| {
         let found = path.metadata();
         found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
     if program.contains('/') {
-        let path = PathBuf::from(program);
+        let path = root.join(program);
         return executable(&path).then_some(path);
     }
     let paths = std::env::var_os("PATH")?;
@@ -253,9 +259,31 @@ mod tests {
 
     #[test]
     fn programs_are_found_as_the_system_finds_them() {
-        assert!(found("sh").is_some());
-        assert!(found("/bin/sh").is_some());
-        assert!(found("/etc/passwd").is_none());
-        assert!(found("no-such-program-anywhere").is_none());
+        let root = Path::new("/bin");
+        assert!(found("sh", root).is_some());
+        assert!(found("/bin/sh", root).is_some());
+        assert!(found("./sh", root).is_some());
+        assert!(found("/etc/passwd", root).is_none());
+        assert!(found("no-such-program-anywhere", root).is_none());
+    }
+
+    #[test]
+    fn only_a_plain_command_can_lack_its_program() {
+        let status =
+            |adapter: &str, command: &str| command_of("a", adapter, command, Path::new("/")).status;
+        for command in [
+            "cd src && make",
+            "if true; then x; fi",
+            ": ready",
+            "A=1 x",
+            "x | y",
+        ] {
+            assert_eq!(status("shell", command), "ok", "{command}");
+        }
+        assert_eq!(
+            status("shell", "no-such-program-anywhere --fast"),
+            "warning"
+        );
+        assert_eq!(status("claude", "no-such-program-anywhere"), "failed");
     }
 }

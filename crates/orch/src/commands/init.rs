@@ -1,6 +1,5 @@
 //! `orch init`: set up the repository here.
 
-use orch_daemon::config;
 use serde_json::json;
 
 use crate::args::Init;
@@ -13,7 +12,7 @@ use crate::untrusted::Untrusted;
 pub fn run(context: &Context, args: &Init) -> Result<Ending> {
     let printer = &context.printer;
     let directory = context.directory()?;
-    let made = config::init(&directory, args.name.as_deref(), args.target.as_deref())?;
+    let made = orch_daemon::init(&directory, args.name.as_deref(), args.target.as_deref())?;
     let project = &made.project;
     let root = project.root.display().to_string();
     let settings = project.config.display().to_string();

@@ -16,6 +16,7 @@ use crate::duration;
 use crate::error::{Result, UserError};
 use crate::exit::Ending;
 use crate::follow::{self, News};
+use crate::ids;
 use crate::printer::{Label, Printer};
 use crate::untrusted::Untrusted;
 
@@ -26,6 +27,7 @@ const RUNS_MOST: u32 = 10_000;
 
 /// Prints logs.
 pub fn run(context: &Context, args: &Logs) -> Result<Ending> {
+    let args = &meant(args);
     let since = args.since.as_deref().map(since).transpose()?;
     let mut reading = Reading::new(&context.printer, args, since);
     loop {
@@ -45,6 +47,15 @@ pub fn run(context: &Context, args: &Logs) -> Result<Ending> {
         drop(client);
         wait_for_run(context, args, after)?;
     }
+}
+
+/// A task in the place of a run is the same as `--task`.
+fn meant(args: &Logs) -> Logs {
+    let mut meant = args.clone();
+    meant.task = meant
+        .task
+        .or_else(|| meant.run.take_if(|id| ids::is_task(id)));
+    meant
 }
 
 /// Reads a moment: how long ago, or when.
@@ -89,7 +100,7 @@ fn is_more_to_come(client: &Client, args: &Logs, runs: &[Run]) -> Result<bool> {
     Ok(runs.iter().any(|run| {
         client
             .run(&run.id)
-            .is_ok_and(|run| run.finished_at.is_none())
+            .is_ok_and(|run| run.noticed_at.is_none())
     }))
 }
 

@@ -20,7 +20,8 @@ pub fn run(context: &Context, args: &Show) -> Result<Ending> {
     if found.kind == "run" {
         run_in_full(&context.printer, &client.run(&found.id)?)?;
     } else {
-        task_in_full(&context.printer, &client.task(&found.id)?)?;
+        let task = client.task(&found.id)?;
+        task_in_full(&context.printer, &task, &last_warnings(&client, &task)?)?;
     }
     Ok(Ending::Done)
 }
@@ -64,11 +65,22 @@ fn not_found(id: &Either, refusal: Option<UserError>) -> UserError {
     }
 }
 
-/// Shows a task.
+/// What there is to warn of about the last run of a task.
+///
+/// # Errors
+/// The daemon could not be asked.
+pub fn last_warnings(client: &Client, task: &Task) -> Result<Vec<String>> {
+    let Some(run) = &task.last_run else {
+        return Ok(Vec::new());
+    };
+    Ok(client.run(run)?.warnings)
+}
+
+/// Shows a task, with the warnings of its last run.
 ///
 /// # Errors
 /// It could not be printed.
-pub fn task_in_full(printer: &Printer, task: &Task) -> Result<()> {
+pub fn task_in_full(printer: &Printer, task: &Task, warnings: &[String]) -> Result<()> {
     if printer.is_json() {
         return printer.json(task);
     }
@@ -111,6 +123,7 @@ pub fn task_in_full(printer: &Printer, task: &Task) -> Result<()> {
         sheet.moment("until", wait.until.as_deref());
     }
     sheet.failure(task.failure.as_ref());
+    sheet.warnings(warnings);
     sheet.block("description", Some(&task.description));
     sheet.block("sent back with", task.feedback.as_deref());
     sheet.block("result", task.result.as_deref());
@@ -148,9 +161,7 @@ fn run_in_full(printer: &Printer, run: &Run) -> Result<()> {
     sheet.optional("commit", run.commit.as_deref());
     sheet.field("events", &run.events.to_string());
     sheet.failure(run.failure.as_ref());
-    for warning in &run.warnings {
-        sheet.field("warning", warning);
-    }
+    sheet.warnings(&run.warnings);
     sheet.block("result", run.result.as_deref());
     printer.raw(sheet.text.as_bytes())
 }
@@ -214,6 +225,12 @@ impl<'a> Sheet<'a> {
         }
     }
 
+    fn warnings(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            self.field("warning", warning);
+        }
+    }
+
     fn block(&mut self, name: &str, value: Option<&str>) {
         let Some(value) = value.filter(|value| !value.trim().is_empty()) else {
             return;
@@ -242,7 +259,8 @@ mod tests {
         task.wait = Some(examples::wait("approval", "person", "the work is done"));
         task.description = "Two\nlines \u{1b}]52;c;x\u{7}".to_owned();
         task.result = Some("All good.".to_owned());
-        task_in_full(&printer, &task).unwrap();
+        let warnings = ["one file was too large".to_owned()];
+        task_in_full(&printer, &task, &warnings).unwrap();
         insta::assert_snapshot!(out.text());
     }
 

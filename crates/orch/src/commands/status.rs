@@ -111,7 +111,11 @@ fn text(printer: &Printer, status: &Answer, now: Timestamp) -> String {
     text.push_str(&format!("{}\n", counts(printer, &status.tasks)));
     if let Some(error) = &status.config_error {
         let label = printer.painted(Label::Attention, "! orch.toml is not in force:");
-        text.push_str(&format!("{label} {}\n", Untrusted::line(error)));
+        let lines: Vec<String> = error
+            .lines()
+            .map(|it| Untrusted::line(it).to_string())
+            .collect();
+        text.push_str(&format!("{label} {}\n", lines.join("\n  ")));
     }
     if !status.agents.is_empty() {
         let table = agent::table(printer, &status.agents);
@@ -216,7 +220,7 @@ mod tests {
             )],
             needs_you: vec![waiting],
             last_event: 7,
-            config_error: Some("line 3: no such key".to_owned()),
+            config_error: Some("line 3: no such key\nline 5: not \u{1b} text".to_owned()),
         };
         insta::assert_snapshot!(text(&printer, &status, examples::now()));
     }

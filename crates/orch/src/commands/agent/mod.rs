@@ -96,7 +96,8 @@ pub fn take_over(context: &Context, project: &Project) {
     };
     if let Some(trouble) = trouble {
         context.printer.warn(&format!(
-            "orch.toml is changed, but not in force yet: {trouble}"
+            "orch.toml is changed, but not in force yet: {}",
+            trouble.lines().collect::<Vec<_>>().join("; ")
         ));
     }
 }

@@ -12,7 +12,7 @@ pub fn run(context: &Context, args: &TaskIds) -> Result<Ending> {
         context,
         args,
         &|client, id| client.cancel_task(id),
-        &|changed, task| match changed.change.as_str() {
+        &|_, changed, task| match changed.change.as_str() {
             "stopping" => format!("Stopping {}; its work so far is kept", named(task)),
             _ if unchanged(changed) => format!("{} was cancelled already", named(task)),
             _ => format!("Cancelled {}", named(task)),

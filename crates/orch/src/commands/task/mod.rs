@@ -85,7 +85,7 @@ fn each(
     context: &Context,
     args: &TaskIds,
     act: &dyn Fn(&Client, &str) -> orch_api::client::Result<Changed>,
-    sentence: &dyn Fn(&Changed, &ApiTask) -> String,
+    sentence: &dyn Fn(&Client, &Changed, &ApiTask) -> String,
 ) -> Result<Ending> {
     let printer = &context.printer;
     let client = context.client()?;
@@ -97,7 +97,8 @@ fn each(
         if printer.is_json() && args.tasks.len() > 1 {
             all.push((changed, before.id));
         } else {
-            told(printer, &changed, &after.id, &sentence(&changed, after))?;
+            let sentence = sentence(&client, &changed, after);
+            told(printer, &changed, &after.id, &sentence)?;
         }
     }
     if !all.is_empty() {

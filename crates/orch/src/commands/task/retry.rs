@@ -12,7 +12,7 @@ pub fn run(context: &Context, args: &TaskIds) -> Result<Ending> {
         context,
         args,
         &|client, id| client.retry_task(id),
-        &|changed, task| match unchanged(changed) {
+        &|_, changed, task| match unchanged(changed) {
             true => format!("{} waits for its turn already", named(task)),
             false => format!("{} gets {} more", named(task), attempts(task.max_attempts)),
         },

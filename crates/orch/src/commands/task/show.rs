@@ -2,14 +2,15 @@
 
 use super::find;
 use crate::args::TaskId;
-use crate::commands::show::task_in_full;
+use crate::commands::show::{last_warnings, task_in_full};
 use crate::context::Context;
 use crate::error::Result;
 use crate::exit::Ending;
 
 /// Shows a task in full.
 pub fn run(context: &Context, args: &TaskId) -> Result<Ending> {
-    let task = find(&context.client()?, &args.task)?;
-    task_in_full(&context.printer, &task)?;
+    let client = context.client()?;
+    let task = find(&client, &args.task)?;
+    task_in_full(&context.printer, &task, &last_warnings(&client, &task)?)?;
     Ok(Ending::Done)
 }
