@@ -19,7 +19,7 @@ use crate::engine_loop::{Duty, EngineLoop};
 use crate::error::StartError;
 use crate::host::Host;
 use crate::http;
-use crate::lock::{LockError, StateLock};
+use crate::lock::{LockError, Place, StateLock};
 use crate::log::{LogLine, LogSink};
 use crate::project::Project;
 use crate::scribe::Scribe;
@@ -67,8 +67,14 @@ impl Daemon {
         let (purpose, verbose) = ("orch serve", options.verbose);
         let lock = take_lock(project, purpose)?;
         let signals = options.signals;
-        let mut parts =
-            Foundation::lay(project, Service::Serving, options.max_agents, verbose, log)?;
+        let mut parts = Foundation::lay(
+            project,
+            &lock,
+            Service::Serving,
+            options.max_agents,
+            verbose,
+            log,
+        )?;
         let duty = duty(&options, parts.reader.as_mut())?;
         let shared = Arc::clone(&parts.shared);
         let server = http::Server::bind(&shared)?;
@@ -102,7 +108,14 @@ impl Daemon {
         log: LogSink,
     ) -> Result<Self, StartError> {
         let lock = take_lock(project, "an orch command")?;
-        let parts = Foundation::lay(project, Service::Stopped, options.max_agents, false, log)?;
+        let parts = Foundation::lay(
+            project,
+            &lock,
+            Service::Stopped,
+            options.max_agents,
+            false,
+            log,
+        )?;
         let daemon = parts.build(Duty::Answer, None, None, lock);
         daemon.settle();
         Ok(daemon)
@@ -195,6 +208,22 @@ fn take_lock(project: &Project, purpose: &str) -> Result<StateLock, StartError> 
     })
 }
 
+/// The files that must stay where they are, while they are held open.
+fn ground(project: &Project, lock: &StateLock) -> Result<Vec<Place>, StartError> {
+    let looking_at = |path: std::path::PathBuf| {
+        move |source| StartError::Io {
+            doing: "looking at",
+            path,
+            source,
+        }
+    };
+    let (locked, database) = (project.lock(), project.database());
+    Ok(vec![
+        lock.place(&locked).map_err(looking_at(locked.clone()))?,
+        Place::of(&database).map_err(looking_at(database.clone()))?,
+    ])
+}
+
 /// What every daemon stands on, before it is known what it is to do.
 struct Foundation {
     store: SqliteStore,
@@ -208,6 +237,7 @@ struct Foundation {
 impl Foundation {
     fn lay(
         project: &Project,
+        lock: &StateLock,
         service: Service,
         max_agents: Option<u32>,
         verbose: bool,
@@ -215,6 +245,7 @@ impl Foundation {
     ) -> Result<Self, StartError> {
         let config = config::load(project, &adapters())?;
         let store = SqliteStore::open(&project.database())?;
+        let ground = ground(project, lock)?;
         tell_opening(&store, project, &log);
         let mut reader = store.reader()?;
         let last_event = reader.last_event()?;
@@ -228,6 +259,7 @@ impl Foundation {
             config,
             max_agents,
             service,
+            ground,
         }));
         shared.publish(last_event);
         Ok(Self {

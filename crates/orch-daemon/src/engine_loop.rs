@@ -186,6 +186,7 @@ impl EngineLoop {
                 }
                 Wake::HostIdle => {}
                 Wake::Settle(reply) => self.settle_waiters.push(reply),
+                Wake::Broken(why) => self.ground_lost(why),
                 Wake::End(ending) => items.extend(self.asked_to_end(ending)),
             }
         }
@@ -194,6 +195,11 @@ impl EngineLoop {
                 input: Input::Tick,
                 reply: None,
             });
+        }
+        if let Some(why) = &self.broken {
+            // What came with the bad news is not taken: nobody could ever read it.
+            refuse(items, why);
+            return false;
         }
         let at_rest = self.record(items);
         // Whoever asked for the reload sees a plan made with the new configuration.
@@ -379,8 +385,23 @@ impl EngineLoop {
         }
     }
 
+    fn ground_lost(&mut self, why: String) {
+        (self.shared.log)(&LogLine::note("error", "state_lost", why.clone()));
+        self.broken.get_or_insert(why);
+    }
+
     fn trouble(&self, doing: &str, error: &(dyn std::error::Error + 'static)) {
         let message = format!("{doing}: {}", chain(error));
         (self.shared.log)(&LogLine::note("error", "trouble", message));
+    }
+}
+
+/// Tells those who wait that nothing was done.
+fn refuse(items: Vec<Item>, why: &str) {
+    for reply in items.into_iter().filter_map(|item| item.reply) {
+        let _ = reply.send(Err(NotDone::Store {
+            message: why.to_owned(),
+            disk_full: false,
+        }));
     }
 }

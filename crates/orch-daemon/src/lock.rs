@@ -2,13 +2,53 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 /// The lock, held until dropped. The kernel lets go of it when the process dies.
 #[derive(Debug)]
 pub(crate) struct StateLock {
-    _file: File,
+    file: File,
+}
+
+/// A file and where it was. As long as somebody holds it open, no other can be taken for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    /// What is at `path` now.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self::new(path, &path.symlink_metadata()?))
+    }
+
+    fn new(path: &Path, metadata: &std::fs::Metadata) -> Self {
+        Self {
+            path: path.to_owned(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// Where it was.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file is not there any more, or another is there in its stead. `false` if that
+    /// cannot be told now.
+    pub(crate) fn is_lost(&self) -> bool {
+        match Self::of(&self.path) {
+            Ok(now) => now != *self,
+            Err(error) => matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ),
+        }
+    }
 }
 
 /// Why the lock could not be had.
@@ -42,7 +82,13 @@ impl StateLock {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(text.as_bytes()))
             .map_err(LockError::Io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// The file that is locked, at the path it was locked by. Once it is lost, another process
+    /// can lock what is there instead.
+    pub(crate) fn place(&self, path: &Path) -> io::Result<Place> {
+        Ok(Place::new(path, &self.file.metadata()?))
     }
 }
 
@@ -59,6 +105,22 @@ fn holder(file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_file_that_is_removed_or_replaced_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let path = state.join("lock");
+        let lock = StateLock::take(&path, "orch serve").unwrap();
+        let place = lock.place(&path).unwrap();
+        assert!(!place.is_lost());
+        std::fs::remove_dir_all(&state).unwrap();
+        assert!(place.is_lost());
+        std::fs::create_dir(&state).unwrap();
+        let _second = StateLock::take(&path, "another").unwrap();
+        assert!(place.is_lost());
+    }
 
     #[test]
     fn the_second_is_told_who_is_first() {

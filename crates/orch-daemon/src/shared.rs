@@ -9,6 +9,7 @@ use orch_store::{Reader, StoreError};
 use tokio::sync::watch;
 
 use crate::config::{self, Loaded};
+use crate::lock::Place;
 use crate::log::{LogLine, LogSink};
 use crate::project::Project;
 use crate::wake::Wake;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     /// Whether streams may wait for more: somebody serves.
     pub follows: bool,
     pub wakes: Sender<Wake>,
+    /// The files without which nothing may be written: the lock and the database.
+    ground: Vec<Place>,
     idle_readers: Mutex<Vec<Box<dyn Reader>>>,
     config: RwLock<Arc<Loaded>>,
     config_error: Mutex<Option<String>>,
@@ -46,6 +49,7 @@ pub(crate) struct Parts {
     pub config: Loaded,
     pub max_agents: Option<u32>,
     pub service: Service,
+    pub ground: Vec<Place>,
 }
 
 impl Shared {
@@ -57,6 +61,7 @@ impl Shared {
             verbose: parts.verbose,
             follows: parts.follows,
             wakes: parts.wakes,
+            ground: parts.ground,
             idle_readers: Mutex::default(),
             config: RwLock::new(Arc::new(config)),
             config_error: Mutex::default(),
@@ -109,6 +114,18 @@ impl Shared {
     /// Whether the file is the one that was read. A file that cannot be looked at is not.
     pub(crate) fn config_is_current(&self) -> bool {
         config::stamp(&self.project).is_ok_and(|stamp| stamp == self.config().source_stamp)
+    }
+
+    /// Why nothing may be written any more, if the state directory was removed or replaced: what
+    /// is recorded would be gone with this process, and another daemon may serve already.
+    pub(crate) fn lost_ground(&self) -> Option<String> {
+        let lost = self.ground.iter().find(|place| place.is_lost())?;
+        Some(format!(
+            "the state directory {} was removed or replaced while orch served ({} is gone or \
+             another file); agents that run go on",
+            self.project.state.display(),
+            lost.path().display()
+        ))
     }
 
     pub(crate) fn service(&self) -> Service {

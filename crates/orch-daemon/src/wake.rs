@@ -19,6 +19,8 @@ pub(crate) enum Wake {
     HostIdle,
     /// Tell when everything that was owed at the start has been looked at.
     Settle(Sender<()>),
+    /// What the daemon stands on is gone, for this reason; nothing may be recorded any more.
+    Broken(String),
     /// The daemon is to end.
     End(Ending),
 }

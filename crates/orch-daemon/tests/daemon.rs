@@ -163,3 +163,38 @@ fn a_bad_configuration_changes_nothing_and_is_told_once() {
     let count = refused.iter().filter(|line| line.event == "config_refused");
     assert_eq!(count.count(), 1);
 }
+
+#[test]
+fn a_daemon_whose_state_was_replaced_ends_and_leaves_the_next_one_alone() {
+    let it = Fixture::new();
+    let first = it.start(Options::default());
+    added(&it.socket(), "gone", &[]);
+    std::fs::remove_dir_all(&it.project.state).unwrap();
+    // The lock of the first is a file that is not there any more.
+    let second = it.start(Options::default());
+    added(&it.socket(), "kept", &[]);
+    let end = first.wait();
+    assert_eq!(end.failed.len(), 1);
+    assert!(end.failed[0].contains("removed or replaced"), "{end:?}");
+    assert_eq!(it.socket().status().unwrap().tasks.todo, 1);
+    drop(second);
+    let again = it.start(Options::default());
+    assert_eq!(it.socket().status().unwrap().tasks.todo, 1);
+    drop(again);
+}
+
+#[test]
+fn a_socket_that_was_removed_is_opened_again() {
+    let it = Fixture::new();
+    let (say, said) = std::sync::mpsc::channel();
+    let log: LogSink = Arc::new(move |line: &LogLine| drop(say.send(line.event.clone())));
+    let daemon = Daemon::start(&it.project, Options::default(), log).unwrap();
+    std::fs::remove_file(it.project.socket()).unwrap();
+    let limit = std::time::Duration::from_secs(60);
+    while said.recv_timeout(limit).unwrap() != "socket_mended" {}
+    assert_eq!(it.socket().status().unwrap().service, "serving");
+    let mode = it.project.socket().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(daemon);
+    assert!(!it.project.socket().exists());
+}

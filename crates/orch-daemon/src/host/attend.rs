@@ -211,6 +211,11 @@ fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
 
 fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs, output: &Output) {
     while stopped.recv_timeout(SWEEP) == Err(RecvTimeoutError::Timeout) {
+        if let Some(why) = machine.shared.lost_ground() {
+            // Nothing more is looked at: what would be found could not be recorded.
+            let _ = machine.shared.wakes.send(Wake::Broken(why));
+            return;
+        }
         // A process table that cannot be read now is read again in a second.
         let _ = supervise::reap_orphans();
         if !machine.shared.config_is_current() {

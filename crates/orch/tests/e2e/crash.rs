@@ -199,3 +199,23 @@ fn an_agent_whose_directory_is_removed_keeps_the_next_attempt_waiting() {
         fs::metadata(project.run_dir(run).join("events.jsonl")).is_ok_and(|file| file.len() > 0)
     }
 }
+
+#[test]
+fn a_daemon_whose_state_is_removed_says_so_and_leaves_its_agents_alone() {
+    let project = Project::new(AGENTS);
+    fifo(&project.outside("gate"));
+    let environment = [
+        ("GATE", project.outside("gate")),
+        ("LEDGER", project.outside("ledger")),
+    ];
+    project.add("goes on", &[]);
+    let mut daemon = project.serve_with(&[], &environment);
+    daemon.wait_for_events("run_running", 1);
+    fs::remove_dir_all(project.root().join(".orch")).unwrap();
+    let said = daemon.wait_for(|line| line["event"] == "state_lost");
+    assert!(text(&said, "message").contains("removed or replaced"));
+    let code = daemon.ended();
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+    // The agent still waits at the gate, and goes through it.
+    open_gate_for(&project, 1);
+}

@@ -227,8 +227,13 @@ impl Served {
     }
 
     /// Drains the daemon and waits until it has ended; its exit code.
-    pub fn drain(mut self) -> Option<i32> {
+    pub fn drain(self) -> Option<i32> {
         self.signal(rustix::process::Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits until the daemon has ended by itself; its exit code.
+    pub fn ended(mut self) -> Option<i32> {
         while self.next().is_some() {}
         self.child.wait().unwrap().code()
     }
