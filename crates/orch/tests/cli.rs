@@ -205,6 +205,11 @@ fn a_task_goes_its_way_by_prefix_and_quiet_gives_ids() {
     );
     good(directory, &["task", "reject", id, "-r", "Once more."]);
     good(directory, &["run", id]);
+    let again = run(directory, &["run", id]);
+    assert_eq!(again.status.code(), Some(0));
+    assert!(text(&again.stderr).contains(": review, "), "{again:?}");
+    let again = good(directory, &["run", id, "--json"]);
+    assert!(again.contains(id), "{again}");
     good(directory, &["task", "approve", id]);
     let conflict = run(directory, &["task", "reject", id, "-r", "No."]);
     assert_eq!(
