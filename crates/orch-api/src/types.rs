@@ -125,8 +125,11 @@ pub struct Run {
     pub created_at: String,
     /// When the agent's process was started.
     pub started_at: Option<String>,
-    /// When it ended.
+    /// When it ended; null while it has not, and for a lost run, whose end nobody saw.
     pub finished_at: Option<String>,
+    /// When orch learned that it was over: the same, but for a lost run.
+    #[serde(default)]
+    pub noticed_at: Option<String>,
 }
 
 /// Tokens; null means that the agent did not say.

@@ -10,7 +10,7 @@ use crate::task::{Hold, Review, TaskState};
 
 /// A state does not allow an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a {subject} that is {state} cannot take '{event}'")]
+#[error("a {subject} that is {} cannot be {}", words(.state), words(.event))]
 pub struct IllegalTransition {
     /// `task` or `run`.
     pub subject: &'static str,
@@ -18,6 +18,15 @@ pub struct IllegalTransition {
     pub state: &'static str,
     /// What was asked of it.
     pub event: &'static str,
+}
+
+/// A state or an event as it is said: "a task that is in review cannot be retried".
+pub(crate) fn words(name: &str) -> String {
+    match name {
+        "review" => "in review".to_owned(),
+        "retry_asked" => "retried".to_owned(),
+        name => name.replace('_', " "),
+    }
 }
 
 /// What can happen to a run.

@@ -10,6 +10,10 @@ pub const AGENT_NAME_BYTES: usize = 64;
 pub const LABEL_BYTES: usize = 64;
 /// Most labels a task or agent may have.
 pub const LABELS: usize = 32;
+/// Longest path or pattern given with a task, bytes: what Linux allows for a path.
+pub const PATH_BYTES: usize = 4_096;
+/// Most paths or patterns of one kind given with a task.
+pub const PATHS: usize = 256;
 /// Most direct dependencies of one task.
 pub const DEPENDENCIES: usize = 5_000;
 /// Most attempts a task may be given.
@@ -26,3 +30,6 @@ pub const REASON_BYTES: usize = 64 * 1024;
 pub const DUE_PER_STEP: usize = 1_000;
 /// Starts in a row that may fail for want of a resource before the task fails.
 pub const TRANSIENT_START_FAILURES: u32 = 10;
+/// Starts in a row that may fail over the worktree or the settings before the task fails: time
+/// seldom mends those, a person does.
+pub const UNREADY_START_FAILURES: u32 = 3;

@@ -80,12 +80,12 @@ pub fn dispose(
         }
         Outcome::Cancelled(_) => Disposition::Cancel,
         Outcome::Limited { until, .. } => {
-            let default = now.plus_millis(backoff.delay_ms(1, entropy));
+            let default = now.plus_millis(backoff.delay_ms(task.start_failures, entropy));
             // A reset time in the past would start a retry storm.
             Disposition::HoldUntil(until.map_or(default, |until| until.max(default)))
         }
         Outcome::NotStarted(failure) if failure.code.is_permanent() => Disposition::GiveUp,
-        Outcome::NotStarted(_) if task.start_failures >= limits::TRANSIENT_START_FAILURES => {
+        Outcome::NotStarted(failure) if task.start_failures >= most_starts(failure.code) => {
             Disposition::GiveUp
         }
         Outcome::NotStarted(_) => {
@@ -99,6 +99,14 @@ pub fn dispose(
                 Disposition::GiveUp
             }
         }
+    }
+}
+
+/// Starts in a row that may fail this way.
+const fn most_starts(code: FailureCode) -> u32 {
+    match code {
+        FailureCode::WorkspaceFailed | FailureCode::SpawnFailed => limits::UNREADY_START_FAILURES,
+        _ => limits::TRANSIENT_START_FAILURES,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{AgentName, TaskId};
-use crate::lifecycle::IllegalTransition;
+use crate::lifecycle::{self, IllegalTransition};
 use crate::task::{Dependency, OnLost, Priority, ReviewMode, Task, TaskStatus, WorkspaceMode};
 use crate::text::BadText;
 
@@ -160,7 +160,7 @@ pub enum Refusal {
     #[error("that would be a cycle: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" → "))]
     Cycle(Vec<TaskId>),
     /// The task is in the middle of something.
-    #[error("task {task} is {status}: {why}")]
+    #[error("task {task} is {}: {why}", lifecycle::words(.status.as_str()))]
     Busy {
         /// Which.
         task: TaskId,

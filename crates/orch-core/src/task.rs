@@ -297,7 +297,7 @@ pub struct Task {
     pub max_attempts: u32,
     /// Runs it has had, counted or not.
     pub runs: u32,
-    /// Starts in a row that failed for want of a resource.
+    /// Starts in a row that came to nothing: for want of a resource, or because of a limit.
     pub start_failures: u32,
     /// Longest a run may take, milliseconds of active time.
     pub timeout_ms: Option<u64>,

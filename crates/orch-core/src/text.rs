@@ -113,6 +113,19 @@ pub fn excerpt(text: &str, most: usize) -> String {
     }
 }
 
+/// Most names in a sentence.
+const NAMED: usize = 10;
+
+/// Names for a sentence: the first few, and how many more there are.
+#[must_use]
+pub fn named(names: &[String]) -> String {
+    let shown = names[..names.len().min(NAMED)].join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// A title as part of a branch name: `a-z0-9` and single dashes, at most 40 bytes, maybe empty.
 #[must_use]
 pub fn slug(title: &str) -> String {
@@ -148,6 +161,13 @@ mod tests {
         assert_eq!(slug("日本語"), "");
         assert_eq!(slug("a..b.lock @{"), "a-b-lock");
         assert!(slug(&"long words ".repeat(20)).len() <= 40);
+    }
+
+    #[test]
+    fn ten_names_are_said_and_the_rest_is_counted() {
+        let names: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+        assert_eq!(named(&names[..2]), "0, 1");
+        assert_eq!(named(&names), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::request::Refusal;
 use crate::run::{FailureCode, Run, StopReason};
 use crate::schedule::{Slots, eligible};
 use crate::task::{DependencyKind, Hold, Lane, Review, Task, TaskState, TaskStatus};
+use crate::text;
 use crate::text_enum::text_enum;
 use crate::time::Timestamp;
 
@@ -180,7 +181,7 @@ fn reviewed(task: &Task, review: &Review) -> Wait {
         Review::Blocked { message, files } => wait(
             WaitCode::LandingBlocked,
             Actor::Person,
-            format!("{message}: {}", files.join(", ")),
+            format!("{message}: {}", text::named(files)),
         ),
         Review::Lost { failure } => wait(
             WaitCode::Lost,
@@ -213,6 +214,14 @@ fn blocked(dependencies: &[DependencyStatus]) -> Wait {
                 "needs {on}, which is {status}: 'orch task retry {on}', or cancel this task",
                 on = it.dependency.on,
                 status = it.status,
+            ),
+        ),
+        (None, Some(it)) if it.status == TaskStatus::Review => wait(
+            WaitCode::Dependency,
+            Actor::Person,
+            format!(
+                "waits for {on}, which is in review: 'orch task approve {on}'",
+                on = it.dependency.on
             ),
         ),
         (None, Some(it)) => {

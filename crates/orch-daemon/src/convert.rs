@@ -6,7 +6,7 @@ use orch_api::types as api;
 use orch_core::Timestamp;
 use orch_core::event::Event;
 use orch_core::ledger::DependencyStatus;
-use orch_core::run::{Ending, Exit, Failure, Run};
+use orch_core::run::{Ending, Exit, Failure, Outcome, Run};
 use orch_core::task::{DependencyKind, Task, WorkspaceMode};
 use orch_core::wait::Wait;
 
@@ -120,8 +120,14 @@ pub(crate) fn run(run: &Run) -> api::Run {
         events: ending.map_or(0, |ending| ending.events),
         created_at: rfc3339(run.created_at),
         started_at: run.started_at.map(rfc3339),
-        finished_at: ending.map(|ending| rfc3339(ending.finished_at)),
+        finished_at: ending.and_then(seen_to_end),
+        noticed_at: ending.map(|ending| rfc3339(ending.finished_at)),
     }
+}
+
+/// When a run ended, if anybody saw it: for a lost run nobody did.
+fn seen_to_end(ending: &Ending) -> Option<String> {
+    (!matches!(ending.outcome, Outcome::Lost(_))).then(|| rfc3339(ending.finished_at))
 }
 
 /// A fact as the wire shows it.

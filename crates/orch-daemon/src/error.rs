@@ -25,13 +25,13 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The database cannot be used.
-    #[error(transparent)]
+    #[error("{0} failed")]
     Store(#[from] StoreError),
     /// The repository cannot be used.
     #[error(transparent)]
     Git(#[from] GitError),
     /// A file or socket of the state directory could not be used.
-    #[error("{doing} {}", .path.display())]
+    #[error("{doing} {} failed", .path.display())]
     Io {
         /// What was being done, as in "opening".
         doing: &'static str,
@@ -54,10 +54,12 @@ impl StartError {
             Self::Project(error) => error.code(),
             Self::Config(error) => error.code(),
             Self::Store(error) if error.is_disk_full() => "disk",
-            Self::Store(_) | Self::Git(_) => "internal",
+            Self::Git(error) => code_of_git(error),
+            Self::Store(_) => "internal",
             Self::Io { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull => "disk",
                 std::io::ErrorKind::PermissionDenied => "not_allowed",
+                std::io::ErrorKind::AlreadyExists => "conflict",
                 _ => "internal",
             },
             Self::NoSuchTask(_) => "not_found",
@@ -72,8 +74,22 @@ impl StartError {
             Self::Project(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::NoSuchTask(_) => Some("'orch task list' shows what there is".to_owned()),
+            Self::Io { source, path, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                Some(format!("move {} away", path.display()))
+            }
             Self::Store(_) | Self::Git(_) | Self::Io { .. } => None,
         }
+    }
+}
+
+/// A place that cannot become a project is, to whoever asks, one that is not initialised.
+const fn code_of_git(error: &GitError) -> &'static str {
+    match error {
+        GitError::NotARepository { .. } | GitError::Bare { .. } | GitError::NoCommits { .. } => {
+            "not_initialised"
+        }
+        GitError::DubiousOwnership { .. } => "not_allowed",
+        _ => "internal",
     }
 }
 

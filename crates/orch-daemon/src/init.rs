@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use orch_host::git::{GitError, Repository};
+use orch_host::git::{BranchName, GitError, Repository};
 
 use crate::config::{self, ConfigError, Initialised};
 use crate::project::{Project, ProjectError};
@@ -31,6 +31,9 @@ pub enum InitError {
     /// No branch is checked out, and none was named.
     #[error("no branch is checked out in {}, so finished work has none to land on", .0.display())]
     Detached(PathBuf),
+    /// The branch that was named does not exist.
+    #[error("there is no branch '{0}' to land on")]
+    NoTarget(BranchName),
     /// The repository is not one that orch can work in.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -53,6 +56,7 @@ impl InitError {
         match self {
             Self::InsideProject { .. } | Self::NotTheTop { .. } => "not_allowed",
             Self::Detached(_) => "usage",
+            Self::NoTarget(_) => "conflict",
             Self::Git(error) => match error {
                 GitError::NotARepository { .. }
                 | GitError::Bare { .. }
@@ -74,6 +78,7 @@ impl InitError {
             }
             Self::NotTheTop { .. } => Some("run `orch init` at the top".to_owned()),
             Self::Detached(_) => Some("name the branch: `orch init --target BRANCH`".to_owned()),
+            Self::NoTarget(_) => Some("'git branch' shows what there is".to_owned()),
             Self::Git(_) => None,
             Self::Config(error) => error.hint(),
         }
@@ -107,13 +112,22 @@ pub fn init(
         return Err(InitError::NotTheTop { directory, top });
     }
     let target = match target {
-        Some(branch) => branch.to_owned(),
+        Some(branch) => existing(&repository, branch)?,
         None => match repository.current_branch()? {
             Some(branch) => branch.to_string(),
             None => return Err(InitError::Detached(directory)),
         },
     };
     Ok(config::init(&directory, name, Some(&target))?)
+}
+
+/// A branch that was named, if it is one. A name that cannot be one is the configuration's to
+/// refuse.
+fn existing(repository: &Repository, branch: &str) -> Result<String, InitError> {
+    match branch.parse::<BranchName>() {
+        Ok(name) if repository.branch_tip(&name)?.is_none() => Err(InitError::NoTarget(name)),
+        _ => Ok(branch.to_owned()),
+    }
 }
 
 #[cfg(test)]

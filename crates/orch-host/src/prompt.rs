@@ -159,7 +159,7 @@ fn surroundings(input: &PromptInput<'_>) -> String {
     match (input.workspace, input.branch) {
         (WorkspaceMode::Worktree, Some(branch)) => format!(
             "You work in {directory}, a git worktree of your own with the branch {branch}. Stay in \
-             this directory and on this branch; do not push, merge or rebase."
+             this directory and on this branch; do not push or rebase, and merge only if you are asked to."
         ),
         (WorkspaceMode::Worktree, None) => {
             format!("You work in {directory}, a directory of your own. Stay in this directory.")
@@ -215,7 +215,7 @@ mod tests {
         insta::assert_snapshot!(render_with(|_| ()), @r"
         Task: Fix the login page
 
-        You work in /repo/.orch/worktrees/tsk_7m3k9q2x4d1v, a git worktree of your own with the branch orch/tsk_7m3k9q2x4d1v-fix-the-login-page. Stay in this directory and on this branch; do not push, merge or rebase.
+        You work in /repo/.orch/worktrees/tsk_7m3k9q2x4d1v, a git worktree of your own with the branch orch/tsk_7m3k9q2x4d1v-fix-the-login-page. Stay in this directory and on this branch; do not push or rebase, and merge only if you are asked to.
 
         When you are done, commit your work with a message that says what changed and why. What you leave uncommitted is committed for you. Nobody is there to answer questions: decide, and say what you decided. End with a short summary of what you did and of what is not done.
         ");

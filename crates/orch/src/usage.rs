@@ -140,12 +140,23 @@ fn message(error: &clap::Error, help: &str) -> String {
 fn wrong_value(error: &clap::Error, argument: &str) -> String {
     let given = first(error, ContextKind::InvalidValue).unwrap_or_default();
     let possible = all(error, ContextKind::ValidValue).join(", ");
-    let reason = error.source().map(ToString::to_string);
+    let reason = error.source().map(|error| in_words(&error.to_string()));
     match reason {
         Some(reason) => format!("{argument} cannot be '{given}': {reason}"),
         None if given.is_empty() => format!("{argument} needs a value"),
         None if possible.is_empty() => first_line(error),
         None => format!("{argument} cannot be '{given}': it is one of {possible}"),
+    }
+}
+
+/// What clap's ranges say, in words.
+fn in_words(reason: &str) -> String {
+    let range = reason
+        .split_once(" is not in ")
+        .and_then(|(_, range)| range.split_once("..="));
+    match range {
+        Some((least, most)) => format!("it must be from {least} to {most}"),
+        None => reason.to_owned(),
     }
 }
 

@@ -88,7 +88,12 @@ pub fn took(run: &Run, now: Timestamp) -> String {
     let Some(started): Option<Timestamp> = moment(&run.started_at) else {
         return String::new();
     };
-    let ended = moment(&run.finished_at).unwrap_or(now);
+    let ended = match (moment(&run.finished_at), &run.noticed_at) {
+        (Some(ended), _) => ended,
+        // Nobody saw the end, so nobody knows how long it took.
+        (None, Some(_)) => return String::new(),
+        (None, None) => now,
+    };
     // Two processes note the two moments; they may be a few milliseconds apart.
     let millis = ended.duration_since(started).as_millis().max(0);
     u64::try_from(millis).map_or_else(|_| String::new(), duration::shown)
@@ -293,6 +298,7 @@ pub mod tests {
             created_at: "2026-01-02T03:00:00Z".to_owned(),
             started_at: Some("2026-01-02T03:00:01Z".to_owned()),
             finished_at: None,
+            noticed_at: None,
         }
     }
 

@@ -256,7 +256,7 @@ fn count(task: &mut Task, outcome: &Outcome) {
         task.attempts += 1;
     }
     match outcome {
-        Outcome::NotStarted(_) => task.start_failures += 1,
+        Outcome::NotStarted(_) | Outcome::Limited { .. } => task.start_failures += 1,
         _ => task.start_failures = 0,
     }
 }

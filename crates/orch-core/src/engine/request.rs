@@ -211,7 +211,15 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         let mut task = self.require_task(id)?;
         task.attempts = 0;
         task.start_failures = 0;
-        task.feedback = Some(reason);
+        task.feedback = Some(match &task.state {
+            // Without it the next attempt would do the same and meet the same obstacle.
+            TaskState::Review(Review::Blocked { message, files }) => format!(
+                "{reason}\n\nYour work could not be landed: {message} ({}). If it conflicts with \
+                 another branch, merge that branch into yours and resolve the conflicts.",
+                text::named(files)
+            ),
+            _ => reason,
+        });
         self.move_task(&mut task, TaskEvent::Rejected)?;
         let reason = task.feedback.clone();
         self.note_task(EventKind::TaskRejected, &task, None, reason.as_deref())?;
@@ -306,6 +314,8 @@ fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
     check_title(&new.title)?;
     check_description(&new.description)?;
     check_labels(&new.labels)?;
+    check_paths("scope", &new.scope)?;
+    check_paths("attachments", &new.attachments)?;
     check_numbers(new.max_attempts, new.timeout_ms)?;
     check_range_ms("stall timeout", new.stall_ms)?;
     check_count("dependencies", new.dependencies.len(), limits::DEPENDENCIES)
@@ -338,7 +348,11 @@ fn check_edit(edit: &TaskEdit) -> std::result::Result<(), Refusal> {
 }
 
 fn check_title(title: &str) -> std::result::Result<(), Refusal> {
-    text::check_required(title, limits::TITLE_BYTES).map_err(|problem| Refusal::Text {
+    let one_line = match title.trim().chars().find(|c| matches!(c, '\n' | '\r')) {
+        Some(line_end) => Err(text::BadText::Hidden(u32::from(line_end))),
+        None => text::check_required(title, limits::TITLE_BYTES),
+    };
+    one_line.map_err(|problem| Refusal::Text {
         field: "title",
         problem,
     })
@@ -358,6 +372,15 @@ fn check_labels(labels: &BTreeSet<String>) -> std::result::Result<(), Refusal> {
             field: "label",
             problem,
         })
+    })
+}
+
+/// Paths end up in the prompt: a person must be able to tell each of them from the next.
+fn check_paths(field: &'static str, paths: &[String]) -> std::result::Result<(), Refusal> {
+    check_count(field, paths.len(), limits::PATHS)?;
+    paths.iter().try_for_each(|path| {
+        text::check_required(path, limits::PATH_BYTES)
+            .map_err(|problem| Refusal::Text { field, problem })
     })
 }
 

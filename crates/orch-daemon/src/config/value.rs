@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use orch_core::limits;
 use orch_core::text::{BadText, check_label, check_optional, check_required, is_invisible};
+use orch_host::git::BranchName;
 use toml_edit::{Item, TableLike};
 
 use super::environment;
@@ -248,7 +249,7 @@ fn text(name: &str, kind: &Kind, text: &str, adapters: &[&str]) -> Result<Value,
             }
         }
         Kind::Label => check_label(text, limits::LABEL_BYTES).map_err(bad)?,
-        Kind::Branch if !is_branch(text) => {
+        Kind::Branch if text.parse::<BranchName>().is_err() => {
             let what = format!("{name} is \"{}\"", shown(text));
             return Err(Fault::expected(what, &expected));
         }
@@ -257,24 +258,6 @@ fn text(name: &str, kind: &Kind, text: &str, adapters: &[&str]) -> Result<Value,
         _ => {}
     }
     Ok(Value::Text(text.to_owned()))
-}
-
-/// The rules of git for the name of a branch, as far as they do not need a repository.
-fn is_branch(text: &str) -> bool {
-    let forbidden = |c: char| c.is_control() || is_invisible(c) || " ~^:?*[\\".contains(c);
-    let parts_are_right = text
-        .split('/')
-        .all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"));
-    parts_are_right
-        && text.len() <= 255
-        && text != "@"
-        && text != "HEAD"
-        && !text.starts_with('-')
-        && !text.starts_with("refs/")
-        && !text.ends_with('.')
-        && !text.contains("..")
-        && !text.contains("@{")
-        && !text.contains(forbidden)
 }
 
 /// A value as part of a message.

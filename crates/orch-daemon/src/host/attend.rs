@@ -247,7 +247,8 @@ impl Machine {
                 self.start(live.run.clone(), live.task.clone(), output);
             }
             Ok(standing) => {
-                if matches!(standing, Standing::Unsupervised { .. }) {
+                if let Standing::Unsupervised { pid, .. } = standing {
+                    self.tell_if_removed(live, pid);
                     self.mind_limits(live);
                 }
                 self.look(live, standing);
@@ -306,6 +307,8 @@ impl Machine {
         }
         let mut transcript = match held.take() {
             Some(transcript) => transcript,
+            // Said once, by the sweep; there is nothing to read and never will be.
+            None if !live.dir.path().try_exists()? => return Ok(()),
             None => Transcript::open(live.dir.clone(), live.adapter)?,
         };
         let advance = transcript.advance(convert::now())?;
@@ -317,6 +320,19 @@ impl Machine {
         self.say(live);
         self.shared.publish_output();
         Ok(())
+    }
+
+    /// Says once that nothing a run does can be recorded any more, and that it lives all the same.
+    fn tell_if_removed(&self, live: &LiveRun, pid: i32) {
+        let removed = matches!(live.dir.path().try_exists(), Ok(false));
+        if removed && !live.removal_told.swap(true, Ordering::AcqRel) {
+            let gone = live.dir.path().display();
+            let message = format!(
+                "{gone} was removed while it runs (pid {pid}): its output is gone and its end \
+                 will be lost"
+            );
+            self.warn(&live.run.id, message);
+        }
     }
 
     fn tell_if_lingering(&self, live: &LiveRun) {

@@ -40,7 +40,7 @@ impl Machine {
             Ok(Err(error)) => {
                 self.warn(
                     &live.run.id,
-                    format!("its output cannot be read yet: {error}"),
+                    format!("its end cannot be reported yet: {error}"),
                 );
                 live.release_harvest();
             }
@@ -72,8 +72,14 @@ impl Machine {
     }
 
     fn lost(&self, live: &LiveRun, end: End) -> io::Result<Report> {
-        // Whatever still carries the run's marker must not live beside the next attempt.
-        self.stop(&live.run.id);
+        // Whatever still carries the run's marker must not live beside the next attempt: until it
+        // is gone the end is not reported, because the report is what lets the next one start.
+        if !self.stop(&live.run.id) {
+            return Err(io::Error::other("processes of it still live"));
+        }
+        if !live.dir.path().try_exists()? {
+            return Ok(self.lost_with_output(live, end));
+        }
         let length = std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
         let finished = finish(live, length, convert::now())?;
         let mut report = Report {
@@ -86,6 +92,17 @@ impl Machine {
         };
         self.save(live, &mut report);
         Ok(report)
+    }
+
+    /// The end of a run whose directory is gone: there is nothing to read any more.
+    fn lost_with_output(&self, live: &LiveRun, end: End) -> Report {
+        let gone = live.dir.path().display();
+        let mut report = Report {
+            warnings: vec![format!("what it wrote is gone: {gone} was removed")],
+            ..Report::bare(end, convert::now())
+        };
+        self.save(live, &mut report);
+        report
     }
 
     /// Commits what the agent left. Trouble here never changes the outcome.

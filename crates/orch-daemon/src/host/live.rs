@@ -27,6 +27,8 @@ pub(crate) struct LiveRun {
     pub(super) said: Mutex<u64>,
     pub(super) lingering_told: AtomicBool,
     pub(super) spawned_told: AtomicBool,
+    /// That its directory was removed under it.
+    pub(super) removal_told: AtomicBool,
     pub(super) harvesting: AtomicBool,
     /// A look at it waits for a worker or is under way.
     pub(super) sweeping: AtomicBool,
@@ -64,6 +66,7 @@ impl LiveRun {
             said: Mutex::new(0),
             lingering_told: AtomicBool::new(false),
             spawned_told: AtomicBool::new(false),
+            removal_told: AtomicBool::new(false),
             harvesting: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
             since: Mutex::new(Instant::now()),

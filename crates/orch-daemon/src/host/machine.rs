@@ -67,24 +67,27 @@ impl Machine {
         locked(&self.runs).values().cloned().collect()
     }
 
-    /// Asks a run to end. What could not be asked or ended is asked again by the sweep.
-    pub(super) fn stop(&self, run: &RunId) {
+    /// Asks a run to end. What could not be asked or ended is asked again by the sweep. `true` if
+    /// nothing of it is known to live any more.
+    pub(super) fn stop(&self, run: &RunId) -> bool {
         let live = self.live(run);
         if let Some(live) = &live {
             live.stop_asked.store(true, Ordering::Release);
         }
         let dir = RunDir::new(&self.shared.project.runs(), run);
-        let owed = match supervise::stop(&dir) {
-            Ok(StopSent::Killed { survivors, .. }) => survivors > 0,
-            Ok(StopSent::Shim | StopSent::Nothing) => false,
+        let (owed, over) = match supervise::stop(&dir) {
+            Ok(StopSent::Killed { survivors, .. }) => (survivors > 0, survivors == 0),
+            Ok(StopSent::Shim) => (false, false),
+            Ok(StopSent::Nothing) => (false, true),
             Err(error) => {
                 self.warn(run, format!("could not be stopped: {error}"));
-                true
+                (true, false)
             }
         };
         if let Some(live) = live {
             live.stop_owed.store(owed, Ordering::Release);
         }
+        over
     }
 
     /// The worktrees, for the target that the configuration names now. Without one it is the branch

@@ -72,7 +72,9 @@ impl Host {
                 self.looks
                     .queue(move || machine.adopt(*run, *task, &output));
             }
-            Effect::Stop { run, .. } => self.looks.queue(move || machine.stop(&run)),
+            Effect::Stop { run, .. } => self.looks.queue(move || {
+                let _ = machine.stop(&run);
+            }),
             Effect::Land { task, run } => {
                 self.landings
                     .queue(move || machine.land(&task, run.as_deref()));

@@ -323,10 +323,12 @@ fn limits(task: &Task, config: &Loaded) -> Limits {
 /// How a recorded run stands. The directory of a run that was only just recorded may not have
 /// been made yet; for any other it is missed.
 fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
-    if run.state == RunState::Starting && !dir.path().try_exists()? {
+    let standing = supervise::inspect(dir, &run.id, run.attempt)?;
+    let missed = matches!(&standing, Standing::Lost(why) if why.code == FailureCode::RecordMissing);
+    if missed && run.state == RunState::Starting {
         return Ok(Standing::Fresh);
     }
-    supervise::inspect(dir, &run.id, run.attempt)
+    Ok(standing)
 }
 
 fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {

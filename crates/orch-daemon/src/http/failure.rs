@@ -137,7 +137,7 @@ impl From<NotDone> for Failed {
 fn landing_blocked(message: String, files: &[String]) -> Failed {
     let message = match files {
         [] => message,
-        files => format!("{message}: {}", files.join(", ")),
+        files => format!("{message}: {}", orch_core::text::named(files)),
     };
     Failed::new(StatusCode::CONFLICT, "landing_blocked", message).hint(
         "the task stays in review: mend it and approve again, or 'orch task reject ID -r WHY'",

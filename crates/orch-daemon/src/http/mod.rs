@@ -54,6 +54,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/runs/{id}/log", get(runs::log))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(promises))
         .layer(middleware::from_fn(versions))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(shared)
@@ -75,6 +76,26 @@ async fn no_such_method(request: Request) -> Failed {
         "method_not_allowed",
         message,
     )
+}
+
+/// A header that would make a change safe to repeat or bind it to a version, and that is not
+/// understood, must not be passed over: whoever sent it counts on it.
+const PROMISES: [(&str, StatusCode); 2] = [
+    ("if-match", StatusCode::PRECONDITION_FAILED),
+    ("idempotency-key", StatusCode::UNPROCESSABLE_ENTITY),
+];
+
+async fn promises(request: Request, next: Next) -> Response {
+    let asked = PROMISES
+        .iter()
+        .find(|(name, _)| request.headers().contains_key(*name));
+    match asked {
+        Some((name, status)) => {
+            let message = format!("this daemon does not know {name}; nothing was changed");
+            Failed::new(*status, "unsupported_header", message).into_response()
+        }
+        None => next.run(request).await,
+    }
 }
 
 /// Both sides say which version of the interface they speak; they must agree.

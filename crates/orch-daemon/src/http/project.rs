@@ -8,11 +8,12 @@ use orch_api::types as api;
 use orch_core::run::Run;
 use orch_core::task::TaskStatus;
 use orch_core::wait::Service;
+use orch_core::{RunId, TaskId};
 use orch_store::Reader;
 use serde_json::{Value, json};
 
 use super::failure::Failed;
-use super::tasks::{Id, ambiguous, checked_id, views};
+use super::tasks::{Id, ambiguous, checked_id, checked_prefix, views};
 use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::shared::Shared;
@@ -108,6 +109,13 @@ pub(super) async fn resolve(
     prefix: Id,
 ) -> Result<Json<Value>, Failed> {
     let prefix = checked_id(prefix)?;
+    let kind = if prefix.starts_with(RunId::PREFIX) {
+        checked_prefix::<RunId>(&prefix, RunId::PREFIX).map(drop)?;
+        "run"
+    } else {
+        checked_prefix::<TaskId>(&prefix, TaskId::PREFIX).map(drop)?;
+        "task"
+    };
     let (tasks, runs) = shared.read(|reader| {
         let tasks = reader.task_ids_with_prefix(&prefix, CANDIDATES)?;
         Ok::<_, Failed>((tasks, reader.run_ids_with_prefix(&prefix, CANDIDATES)?))
@@ -117,7 +125,7 @@ pub(super) async fn resolve(
     found.extend(runs.iter().map(|id| ("run", id.to_string())));
     match found.as_slice() {
         [(kind, id)] => Ok(Json(json!({ "kind": kind, "id": id }))),
-        [] => Err(Failed::not_found("task", &prefix)),
+        [] => Err(Failed::not_found(kind, &prefix)),
         several => Err(ambiguous(
             &prefix,
             several.iter().map(|(_, id)| id.as_str()),

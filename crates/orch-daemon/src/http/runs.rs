@@ -18,7 +18,9 @@ use serde::Deserialize;
 
 use super::events::{Source, follow};
 use super::failure::Failed;
-use super::tasks::{Id, ambiguous, checked_id, checked_limit, checked_query, find as find_task};
+use super::tasks::{
+    Id, ambiguous, checked_id, checked_limit, checked_prefix, checked_query, find as find_task,
+};
 use crate::convert;
 use crate::shared::Shared;
 
@@ -66,7 +68,7 @@ pub(super) async fn show(
 
 /// The run a person means by an id or the beginning of one.
 fn find(shared: &Shared, prefix: &str) -> Result<RunId, Failed> {
-    if let Ok(id) = prefix.parse() {
+    if let Ok(id) = checked_prefix(prefix, RunId::PREFIX)? {
         return Ok(id);
     }
     let found = shared.read(|reader| reader.run_ids_with_prefix(prefix, 10))?;

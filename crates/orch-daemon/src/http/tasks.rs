@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use orch_api::types as api;
 use orch_core::TaskId;
+use orch_core::id::BadId;
 use orch_core::request::{Answer, NewTask, Request, TaskEdit};
 use orch_core::run::Run;
 use orch_core::task::{Dependency, DependencyKind, Priority, Task};
@@ -147,9 +148,31 @@ fn word_error(field: &str, error: &orch_core::text::UnknownWord) -> Failed {
         .limit(error.known.join(", "), &error.given)
 }
 
+/// An id in full, or a text that an id of this kind may begin with. Anything else is refused: a
+/// text that is too short to say what it means could be the beginning of the only task there is.
+pub(super) fn checked_prefix<T>(text: &str, kind: &str) -> Result<Result<T, BadId>, Failed>
+where
+    T: std::str::FromStr<Err = BadId>,
+{
+    let parsed = text.parse::<T>();
+    match &parsed {
+        Err(bad) if !may_begin(text, kind) => {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            Err(Failed::new(status, "bad_id", bad.to_string()))
+        }
+        _ => Ok(parsed),
+    }
+}
+
+fn may_begin(text: &str, kind: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.strip_prefix(kind)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(allowed))
+}
+
 /// The task a person means by an id or the beginning of one.
 pub(super) fn find(shared: &Shared, prefix: &str) -> Result<TaskId, Failed> {
-    if let Ok(id) = prefix.parse() {
+    if let Ok(id) = checked_prefix(prefix, TaskId::PREFIX)? {
         return Ok(id);
     }
     let found = shared.read(|reader| reader.task_ids_with_prefix(prefix, 10))?;

@@ -18,7 +18,8 @@
 //! | none | free | yes | gone | `Lost(supervisor_died)` |
 //! | none | free | yes | never seen, no output | `NotStarted(supervisor_died_at_launch)` |
 //! | unusable | free | any | gone | quarantined, `Lost(record_corrupt)` |
-//! | no directory | | | | `Lost(record_missing)` |
+//! | no directory | | | some process of the run lives | `Unsupervised` |
+//! | no directory | | | none lives | `Lost(record_missing)` |
 //!
 //! This module must not know about tasks, retries, adapters, outcomes or the database. It says
 //! what the kernel said and what it enforced; `orch_core::outcome` decides what that means.
@@ -33,6 +34,7 @@ pub(crate) mod record;
 pub(crate) mod spec;
 mod standing;
 mod stop;
+mod survivors;
 pub(crate) mod tree;
 
 pub use crate::shim::{Limiter, shim_main};

@@ -187,7 +187,7 @@ pub(crate) fn boot_id() -> String {
     BOOT.get_or_init(system::boot_id).clone()
 }
 
-pub(crate) use system::{marked, read, table};
+pub(crate) use system::{marked, read, supervising, table};
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -259,6 +259,28 @@ mod system {
             .filter_map(|pid| read(pid).ok().flatten())
             .collect())
     }
+
+    /// Every living process that was started as `<program> <command> <path>`, where the path ends
+    /// with `name`: the directories above may have been moved since.
+    pub(crate) fn supervising(command: &str, name: &str) -> io::Result<Vec<Process>> {
+        let is_one = |pid: i32| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| names(&line, command, name))
+        };
+        Ok(pids()?
+            .filter(|&pid| is_one(pid))
+            .filter_map(|pid| read(pid).ok().flatten())
+            .collect())
+    }
+
+    pub(super) fn names(command_line: &[u8], command: &str, name: &str) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let mut words = command_line.split(|byte| *byte == 0).skip(1);
+        let is_command = words.next() == Some(command.as_bytes());
+        let path = words.next().map(std::ffi::OsStr::from_bytes);
+        let last = path.and_then(|path| std::path::Path::new(path).file_name());
+        is_command && last == Some(name.as_ref())
+    }
 }
 
 /// Where there is no `/proc`, a process is known by its id alone and nobody's children are known.
@@ -297,6 +319,10 @@ mod system {
     pub(crate) fn marked(_name: &str, _value: &str) -> io::Result<Vec<Process>> {
         Ok(Vec::new())
     }
+
+    pub(crate) fn supervising(_command: &str, _name: &str) -> io::Result<Vec<Process>> {
+        Ok(Vec::new())
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -322,6 +348,16 @@ mod tests {
         assert_eq!((found.pid, found.parent, found.zombie), (42, 7, false));
         assert_eq!((found.start_time, found.cpu_ticks), (777, 37));
         assert_eq!(found.name, "a) Z 1 (b");
+    }
+
+    #[test]
+    fn a_shim_is_known_by_its_whole_command_line() {
+        let names = |line: &[u8]| system::names(line, "__shim", "run_7");
+        assert!(names(b"/proc/self/exe\0__shim\0/a/runs/run_7\0"));
+        assert!(!names(b"/proc/self/exe\0__shim\0/a/runs/run_77\0"));
+        assert!(!names(b"tail\0-f\0__shim\0/a/runs/run_7\0"));
+        assert!(!names(b"cat\0/a/runs/run_7\0"));
+        assert!(!names(b""));
     }
 
     #[test]

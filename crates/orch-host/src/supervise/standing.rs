@@ -16,6 +16,7 @@ use super::process::{Identity, Life, TICKS_PER_SECOND, marked};
 use super::reaper::{self, Reaped};
 use super::record::{self, ExitRecord, PidRecord, RECORD_BYTES, Record, Source, Started};
 use super::spec::MARKER;
+use super::survivors::survivors;
 use super::{clock, process};
 use crate::run_dir::{RunDir, name};
 
@@ -49,7 +50,8 @@ pub enum Standing {
 
 /// Finds out how a run stands. A record that cannot be trusted is moved aside, never deleted.
 /// Never blocks, whatever lies in the directory. A directory that is not there gives
-/// `Lost(record_missing)`: who has not made it yet should not ask.
+/// `Lost(record_missing)`, but not while any process of the run lives: who has not made it yet
+/// should not ask.
 ///
 /// # Errors
 /// The directory or the process table could not be read; asking again later may work.
@@ -57,7 +59,7 @@ pub fn inspect(dir: &RunDir, run: &RunId, attempt: u32) -> io::Result<Standing> 
     let open = match Dir::open(dir.path()) {
         Ok(open) => open,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Standing::Lost(missing(dir.path())));
+            return without_directory(dir.path(), run);
         }
         Err(error) => return Err(error),
     };
@@ -134,9 +136,9 @@ impl Inspection<'_> {
         }
         // A shim that dies between making the agent and writing its id down: the lock goes with
         // every copy of its descriptor, so until the agent executes its command the lock is
-        // held, and from then on it carries its marker.
+        // held, and from then on it carries its marker. The gate is not asked: somebody may be
+        // removing the directory, file by file.
         if agent.is_none()
-            && self.dir.exists(name::STARTED)?
             && let Some(process) = marked(MARKER, self.run.as_str())?.first()
         {
             return Ok(Standing::Unsupervised {
@@ -149,6 +151,9 @@ impl Inspection<'_> {
         }
         if self.dir.exists(name::EXIT_CORRUPT)? {
             return Ok(Standing::Lost(self.corrupt("it was moved aside before")));
+        }
+        if self.dir.is_gone() {
+            return without_directory(self.path, self.run);
         }
         if !self.dir.exists(name::STARTED)? {
             return Ok(Standing::Fresh);
@@ -310,10 +315,24 @@ fn this_process() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
 
+/// The directory is gone: nothing will be recorded, and only the process table still tells.
+fn without_directory(path: &Path, run: &RunId) -> io::Result<Standing> {
+    Ok(match survivors(run.as_str())?.first() {
+        Some(process) => Standing::Unsupervised {
+            pid: process.pid,
+            started_at: None,
+        },
+        None => Standing::Lost(missing(path)),
+    })
+}
+
 fn missing(path: &Path) -> Failure {
     Failure {
         code: FailureCode::RecordMissing,
         message: "the directory of the run is gone".to_owned(),
-        evidence: format!("{} does not exist", path.display()),
+        evidence: format!(
+            "{} does not exist and no process of the run lives",
+            path.display()
+        ),
     }
 }

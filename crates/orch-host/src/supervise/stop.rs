@@ -9,7 +9,8 @@ use super::process::{Handle, Process, descendants, marked, table};
 use super::record::PidRecord;
 use super::spec::MARKER;
 use super::standing::{living_shim, read_json};
-use super::tree::kill_tree;
+use super::survivors::survivors;
+use super::tree::{Killed, kill_tree};
 use crate::run_dir::{RunDir, name};
 
 /// Who was asked.
@@ -18,7 +19,7 @@ pub enum StopSent {
     /// The shim: it gives the agent its grace, and kills it at once when asked again. The end
     /// comes as any other.
     Shim,
-    /// There is no shim; the agent's whole tree was killed.
+    /// There is no shim that could record an end; the agent's whole tree was killed.
     Killed {
         /// How many processes were killed.
         processes: usize,
@@ -31,15 +32,19 @@ pub enum StopSent {
 }
 
 /// Asks a run to end. A second request makes the shim kill the agent at once. Blocks for at
-/// most a few seconds, and only where there is no shim any more.
+/// most a few seconds, and only where no shim can record the end any more.
 ///
 /// # Errors
 /// The directory or the process table could not be read, or a signal was refused.
 pub fn stop(dir: &RunDir) -> io::Result<StopSent> {
     let open = match Dir::open(dir.path()) {
         Ok(open) => open,
-        // Whoever starts it has not come that far.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StopSent::Nothing),
+        // Whoever starts it has not come that far, or the directory was removed under the run.
+        // Then its shim goes with the rest: it could not record an end any more.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let run = name_of(dir);
+            return Ok(sent(&kill_tree(|| survivors(&run))?));
+        }
         Err(error) => return Err(error),
     };
     if let Some(shim) = living_shim(&open)? {
@@ -59,16 +64,24 @@ pub fn stop(dir: &RunDir) -> io::Result<StopSent> {
 
 fn kill_unsupervised(open: &Dir, dir: &RunDir) -> io::Result<StopSent> {
     let agent = read_json::<PidRecord>(open, name::PID_RECORD)?;
+    let marker = name_of(dir);
+    Ok(sent(&kill_tree(|| find(agent.as_ref(), &marker))?))
+}
+
+/// The run that the directory is named after.
+fn name_of(dir: &RunDir) -> String {
     let run = dir.path().file_name().unwrap_or_default();
-    let marker = run.to_string_lossy().into_owned();
-    let killed = kill_tree(|| find(agent.as_ref(), &marker))?;
-    Ok(match killed.victims.len() {
-        0 => StopSent::Nothing,
-        processes => StopSent::Killed {
+    run.to_string_lossy().into_owned()
+}
+
+fn sent(killed: &Killed) -> StopSent {
+    match (killed.victims.len(), killed.survivors.len()) {
+        (0, 0) => StopSent::Nothing,
+        (processes, survivors) => StopSent::Killed {
             processes,
-            survivors: killed.survivors.len(),
+            survivors,
         },
-    })
+    }
 }
 
 /// The agent, what descends from it, and what carries the run's marker: a tool whose parent has

@@ -27,9 +27,6 @@ use crate::git::{BranchName, GitError, Oid, Place, RefUpdate, View, split_nul};
 /// How often a landing begins again because the target branch moved meanwhile.
 const TRIES: u32 = 10;
 
-/// How many files a message names.
-const NAMED_FILES: usize = 10;
-
 /// A checkout of the target branch.
 struct Holder {
     path: PathBuf,
@@ -105,9 +102,8 @@ impl Workspaces {
 
     fn conflict(&self, branch: &BranchName, files: Vec<String>) -> Landing {
         let message = format!(
-            "branch '{branch}' conflicts with '{}' in {}; nothing was changed",
-            self.target,
-            named(&files)
+            "branch '{branch}' conflicts with '{}', and nothing was changed",
+            self.target
         );
         blocked(message, files)
     }
@@ -261,7 +257,7 @@ impl Workspaces {
         let why = if files.is_empty() {
             format!("git cannot update it ({refusal})")
         } else {
-            format!("it has changes of its own in {}", named(&files))
+            "it has changes of its own there".to_owned()
         };
         let message = format!(
             "'{}' is checked out in {} and {why}; commit or stash them there and approve again; \
@@ -356,25 +352,4 @@ fn landing_message(task: &TaskId, branch: &BranchName, message: &str) -> String 
         words => words,
     };
     format!("{words}\n\nOrch-Task: {task}\nOrch-Branch: {branch}")
-}
-
-/// Files for a sentence.
-fn named(files: &[String]) -> String {
-    let first = files.iter().take(NAMED_FILES).cloned().collect::<Vec<_>>();
-    match files.len().saturating_sub(NAMED_FILES) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_names_ten_files_and_counts_the_rest() {
-        let files: Vec<String> = (0..12).map(|number| number.to_string()).collect();
-        assert_eq!(named(&files[..2]), "0, 1");
-        assert_eq!(named(&files), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more");
-    }
 }

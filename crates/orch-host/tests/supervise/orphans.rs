@@ -10,13 +10,16 @@ use orch_host::supervise::{
 };
 use rustix::process::{Signal, kill_process};
 
-use crate::bench::{Bench, assert_lost, pid, program, wait_for_end};
+use crate::bench::{Bench, assert_lost, is_alive, pid, program, wait_for_end};
 
 crate::tests![
     an_agent_without_a_shim_is_unsupervised_and_then_lost,
     a_subreaper_learns_the_end_of_an_agent_without_a_shim,
     an_agent_is_found_by_its_marker_when_its_shim_died_at_once,
     a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged,
+    a_run_whose_directory_is_gone_is_not_lost_while_it_lives,
+    a_run_whose_directory_is_gone_can_be_stopped_and_leaves_nothing,
+    a_run_whose_directory_was_emptied_is_not_fresh_while_it_lives,
 ];
 
 fn an_agent_without_a_shim_is_unsupervised_and_then_lost() {
@@ -95,6 +98,59 @@ fn a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged() {
             other => panic!("round {round}: {other:?}"),
         }
     }
+}
+
+fn a_run_whose_directory_is_gone_is_not_lost_while_it_lives() {
+    let bench = Bench::new();
+    bench.launch(&bench.shell("exec sleep 600"));
+    bench.started();
+    let (shim, agent) = (bench.shim_pid(), bench.agent_pid());
+    std::fs::remove_dir_all(bench.dir.path()).unwrap();
+    let by_marker = Standing::Unsupervised {
+        pid: agent,
+        started_at: None,
+    };
+    assert_eq!(bench.inspect(), by_marker);
+
+    kill_process(pid(agent), Signal::KILL).unwrap();
+    wait_for_end(shim);
+    assert_lost(&bench.inspect(), FailureCode::RecordMissing);
+}
+
+fn a_run_whose_directory_is_gone_can_be_stopped_and_leaves_nothing() {
+    let bench = Bench::new();
+    let mut fifo = bench.fifo();
+    // One that kept the marker and one that did not; the agent itself cleared it, too.
+    let script = "setsid sh -c 'echo $$ > fifo; exec sleep 600' & \
+        exec env -i /bin/sh -c 'echo $$ > fifo; exec /bin/sleep 600'";
+    bench.launch(&bench.shell(script));
+    bench.started();
+    let shim = bench.shim_pid();
+    let both = [fifo.line(), fifo.line()].map(|line| line.parse::<i32>().unwrap());
+    std::fs::remove_dir_all(bench.dir.path()).unwrap();
+
+    let killed = StopSent::Killed {
+        processes: 3,
+        survivors: 0,
+    };
+    assert_eq!(stop(&bench.dir).unwrap(), killed);
+    for process in [shim, both[0], both[1]] {
+        assert!(!is_alive(process), "{process}");
+    }
+    assert_lost(&bench.inspect(), FailureCode::RecordMissing);
+    assert_eq!(stop(&bench.dir).unwrap(), StopSent::Nothing);
+}
+
+fn a_run_whose_directory_was_emptied_is_not_fresh_while_it_lives() {
+    let bench = Bench::new();
+    bench.launch(&bench.shell("exec sleep 600"));
+    bench.started();
+    let agent = bench.agent_pid();
+    std::fs::remove_dir_all(bench.dir.path()).unwrap();
+    bench.dir.create().unwrap();
+    assert!(matches!(bench.inspect(), Standing::Unsupervised { pid, .. } if pid == agent));
+    stop(&bench.dir).unwrap();
+    assert!(!is_alive(agent));
 }
 
 fn a_subreaper_learns_the_end_of_an_agent_without_a_shim() {

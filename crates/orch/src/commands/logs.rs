@@ -100,7 +100,7 @@ fn is_more_to_come(client: &Client, args: &Logs, runs: &[Run]) -> Result<bool> {
     Ok(runs.iter().any(|run| {
         client
             .run(&run.id)
-            .is_ok_and(|run| run.finished_at.is_none())
+            .is_ok_and(|run| run.noticed_at.is_none())
     }))
 }
 

@@ -76,19 +76,23 @@ fn ends_that_nobody_saw_are_found_by_the_next_command() {
 }
 
 fn open_gate(project: &Project) {
-    // Held open for all three: each reads one line.
+    open_gate_for(project, 3);
+}
+
+fn open_gate_for(project: &Project, count: usize) {
+    // Held open for all of them: each reads one line.
     let gate = fs::OpenOptions::new()
         .read(true)
         .write(true)
         .open(project.outside("gate"))
         .unwrap();
-    std::io::Write::write_all(&mut &gate, b"go\ngo\ngo\n").unwrap();
+    std::io::Write::write_all(&mut &gate, "go\n".repeat(count).as_bytes()).unwrap();
     // Closed only when every agent has read: the ledger says so.
     while fs::read_to_string(project.outside("ledger"))
         .unwrap()
         .matches("end ")
         .count()
-        < 3
+        < count
     {
         std::thread::yield_now();
     }
@@ -153,5 +157,45 @@ fn an_agent_without_a_supervisor_still_has_its_limits() {
             });
         let pid = supervisor.and_then(rustix::process::Pid::from_raw).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+/// Where there is no process table to search, the run is lost at once.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_agent_whose_directory_is_removed_keeps_the_next_attempt_waiting() {
+    let project = Project::new(AGENTS);
+    fifo(&project.outside("gate"));
+    let environment = [
+        ("GATE", project.outside("gate")),
+        ("LEDGER", project.outside("ledger")),
+    ];
+    let task = project.add("removed", &["--max-attempts", "1"]);
+    let mut daemon = project.serve_with(&[], &environment);
+    daemon.wait_for_events("run_running", 1);
+    let run = project.last_run(&task);
+    // It has printed, and that has been read: its transcript was open, and is to be opened again.
+    while !has_events(&project, &run) {
+        std::thread::yield_now();
+    }
+    fs::remove_dir_all(project.run_dir(&run)).unwrap();
+    let removed = daemon.wait_for(|line| line["message"].to_string().contains("was removed while"));
+    assert_eq!(removed["run"], run["id"]);
+    assert_eq!(project.last_run(&task)["status"], "running");
+    let ledger = || fs::read_to_string(project.outside("ledger")).unwrap();
+    assert_eq!(ledger().matches("start ").count(), 1);
+
+    open_gate_for(&project, 1);
+    daemon.wait_for_events("run_ended", 1);
+    let lost = project.last_run(&task);
+    assert_eq!(lost["id"], run["id"]);
+    assert_eq!(lost["status"], "lost", "{lost}");
+    assert_eq!(lost["failure"]["code"], "record_missing", "{lost}");
+    let warnings = lost["warnings"].to_string();
+    assert!(warnings.contains("what it wrote is gone"), "{lost}");
+    assert_eq!(daemon.drain(), Some(0));
+
+    fn has_events(project: &Project, run: &serde_json::Value) -> bool {
+        fs::metadata(project.run_dir(run).join("events.jsonl")).is_ok_and(|file| file.len() > 0)
     }
 }

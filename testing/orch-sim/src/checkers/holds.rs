@@ -57,7 +57,7 @@ impl Checker for BackoffIsHonoured {
 
 fn check_length(task: &Task, hold: &Hold, now: i64, backoff: Backoff) -> Verdict {
     let failures = match hold.failure.code {
-        FailureCode::RateLimit | FailureCode::UsageLimit => 1,
+        FailureCode::RateLimit | FailureCode::UsageLimit => task.start_failures,
         code if is_transient(code) => task.start_failures,
         _ => task.attempts,
     };

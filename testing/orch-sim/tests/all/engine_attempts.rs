@@ -79,11 +79,12 @@ fn a_limit_parks_the_task_and_uses_no_attempt() {
     assert_eq!(bench.task(&task).attempts, 0);
     bench.wait(3_600_000);
     assert_eq!(bench.plan(), ["a"]);
-    // Without a time, and with one that has passed, it waits as long as a first back-off.
-    for until in [None, Some(bench.now - 1)] {
+    // Without a time, and with one that has passed, it waits as the back-off says, longer each
+    // time in a row: a provider that is asked again and again lifts nothing.
+    for (until, longest) in [(None, 20_000), (Some(bench.now - 1), 40_000)] {
         bench.end(&task, limit(until));
         let hold = bench.hold_ms(&task);
-        assert!((7_500..=10_000).contains(&hold), "{hold}");
+        assert!((longest * 3 / 4..=longest).contains(&hold), "{hold}");
         bench.wait(hold);
         assert_eq!(bench.plan(), ["a"]);
     }
@@ -322,6 +323,38 @@ fn a_lingering_process_is_stopped_once_and_its_success_stands() {
     assert_eq!(bench.effects, [Effect::Stop { run, reason }]);
     bench.end(&task, seen(KILLED, Verdict::Success));
     assert_eq!(bench.status(&task), "review");
+}
+
+#[test]
+fn a_rejection_after_a_conflict_tells_the_next_attempt_of_it() {
+    let mut bench = Bench::new();
+    let task = started(&mut bench, new("a"));
+    bench.end(&task, success());
+    bench.ask(Request::Approve { task: task.clone() });
+    let landing = Landing::Blocked {
+        message: "it conflicts with 'main'".into(),
+        files: vec!["a.txt".into()],
+    };
+    bench
+        .step(Input::Landed {
+            task: task.clone(),
+            landing,
+        })
+        .unwrap();
+    let reason = "resolve it".to_owned();
+    bench.ask(Request::Reject {
+        task: task.clone(),
+        reason,
+    });
+    let feedback = bench.task(&task).feedback.unwrap();
+    for words in [
+        "resolve it",
+        "conflicts with 'main'",
+        "a.txt",
+        "merge that branch",
+    ] {
+        assert!(feedback.contains(words), "{feedback}");
+    }
 }
 
 #[test]

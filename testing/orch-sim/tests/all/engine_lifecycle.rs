@@ -177,9 +177,21 @@ fn a_run_that_has_ended_takes_no_event() {
         for event in events {
             let error = next_run(&state, event).unwrap_err();
             let text = error.to_string();
-            assert!(text.contains(name) && text.contains(error.event), "{text}");
+            let said = |word: &str| text.contains(&word.replace('_', " "));
+            assert!(said(name) && said(error.event), "{text}");
         }
     }
+}
+
+#[test]
+fn an_illegal_transition_is_said_in_words() {
+    let event = TaskEvent::RetryAsked;
+    let review = TaskState::Review(Review::Person);
+    let error = next_task(&review, event).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a task that is in review cannot be retried"
+    );
 }
 
 #[test]
