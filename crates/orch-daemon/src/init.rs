@@ -49,8 +49,9 @@ impl From<ProjectError> for InitError {
 }
 
 impl InitError {
-    /// The kind of error, for machines: `not_allowed`, `usage`, `unreachable` without a usable
-    /// git, `internal`, or as [`ConfigError::code`].
+    /// The kind of error, for machines: `not_initialised` for what is no repository to work in,
+    /// `not_allowed`, `conflict`, `usage`, `unreachable` without a usable git, `internal`, or as
+    /// [`ConfigError::code`].
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -60,8 +61,8 @@ impl InitError {
             Self::Git(error) => match error {
                 GitError::NotARepository { .. }
                 | GitError::Bare { .. }
-                | GitError::NoCommits { .. }
-                | GitError::DubiousOwnership { .. } => "not_allowed",
+                | GitError::NoCommits { .. } => "not_initialised",
+                GitError::DubiousOwnership { .. } => "not_allowed",
                 GitError::Missing | GitError::TooOld { .. } => "unreachable",
                 _ => "internal",
             },
@@ -90,8 +91,9 @@ impl InitError {
 /// another one later moves nothing. A project that is there already is left as it is.
 ///
 /// # Errors
-/// `not_allowed` for a directory that is not the top of a usable repository or belongs to another
-/// project, `usage` without a branch to land on, otherwise as [`config::init`].
+/// `not_initialised` without a usable repository, `not_allowed` for a directory that is not its
+/// top or belongs to another project, `conflict` for a branch that does not exist, `usage` without
+/// a branch to land on, otherwise as [`config::init`].
 pub fn init(
     root: &Path,
     name: Option<&str>,
@@ -209,7 +211,7 @@ mod tests {
         ];
         for (directory, said) in cases {
             let error = init(&directory, None, None).unwrap_err();
-            assert_eq!(error.code(), "not_allowed", "{error}");
+            assert_eq!(error.code(), "not_initialised", "{error}");
             assert!(error.to_string().contains(said), "{error}");
             assert!(!directory.join("orch.toml").exists());
             assert!(!directory.join(".orch").exists());

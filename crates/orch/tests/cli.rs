@@ -79,7 +79,7 @@ fn wrong_use_and_missing_things_have_their_exit_codes() {
             2,
         ),
         (nowhere.path(), &["status"], 3),
-        (nowhere.path(), &["init"], 6),
+        (nowhere.path(), &["init"], 3),
         (nowhere.path(), &["-C", "/nonexistent", "status"], 3),
         (project.path(), &["task", "show", "zzzzzzzzzzzz"], 3),
         (project.path(), &["task", "add", "\u{200b} "], 2),
