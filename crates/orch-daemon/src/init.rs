@@ -50,8 +50,9 @@ impl From<ProjectError> for InitError {
 }
 
 impl InitError {
-    /// The kind of error, for machines: `not_initialised` without a repository that could be used,
-    /// `not_allowed`, `usage`, `conflict`, `unreachable` without a usable git, `internal`, or as [`ConfigError::code`].
+    /// The kind of error, for machines: `not_initialised` for what is no repository to work in,
+    /// `not_allowed`, `conflict`, `usage`, `unreachable` without a usable git, `internal`, or as
+    /// [`ConfigError::code`].
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -84,8 +85,9 @@ impl InitError {
 /// another one later moves nothing. A project that is there already is left as it is.
 ///
 /// # Errors
-/// `not_allowed` for a directory that is not the top of a usable repository or belongs to another
-/// project, `usage` without a branch to land on, otherwise as [`config::init`].
+/// `not_initialised` without a usable repository, `not_allowed` for a directory that is not its
+/// top or belongs to another project, `conflict` for a branch that does not exist, `usage` without
+/// a branch to land on, otherwise as [`config::init`].
 pub fn init(
     root: &Path,
     name: Option<&str>,

@@ -309,7 +309,7 @@ pub struct TaskAdd {
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// How urgent: 1 (now) to 4 (whenever); 3 unless given
-    #[arg(short, long, value_name = "1..4", value_parser = priority)]
+    #[arg(short, long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub priority: Option<u8>,
     /// The agent that must do it
     #[arg(long, value_name = "NAME")]
@@ -433,7 +433,7 @@ pub struct TaskEdit {
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// How urgent: 1 (now) to 4 (whenever)
-    #[arg(short, long, value_name = "1..4", value_parser = priority)]
+    #[arg(short, long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub priority: Option<u8>,
     /// The agent that must do it
     #[arg(long, value_name = "NAME")]
@@ -664,13 +664,6 @@ pub struct Completions {
 pub fn word<T: ValueEnum>(value: T) -> String {
     let possible = value.to_possible_value();
     possible.map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-fn priority(text: &str) -> Result<u8, String> {
-    match text.parse() {
-        Ok(number @ 1..=4) => Ok(number),
-        _ => Err("it is 1, 2, 3 or 4".to_owned()),
-    }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -79,7 +79,7 @@ fn wrong_use_and_missing_things_have_their_exit_codes() {
             2,
         ),
         (nowhere.path(), &["status"], 3),
-        (nowhere.path(), &["init"], 6),
+        (nowhere.path(), &["init"], 3),
         (nowhere.path(), &["-C", "/nonexistent", "status"], 3),
         (project.path(), &["task", "show", "zzzzzzzzzzzz"], 3),
         (project.path(), &["task", "add", "\u{200b} "], 2),
@@ -205,6 +205,11 @@ fn a_task_goes_its_way_by_prefix_and_quiet_gives_ids() {
     );
     good(directory, &["task", "reject", id, "-r", "Once more."]);
     good(directory, &["run", id]);
+    let again = run(directory, &["run", id]);
+    assert_eq!(again.status.code(), Some(0));
+    assert!(text(&again.stderr).contains(": review, "), "{again:?}");
+    let again = good(directory, &["run", id, "--json"]);
+    assert!(again.contains(id), "{again}");
     good(directory, &["task", "approve", id]);
     let conflict = run(directory, &["task", "reject", id, "-r", "No."]);
     assert_eq!(

@@ -88,7 +88,9 @@ fn tell(printer: &Printer, checks: &[Check]) -> Result<()> {
             _ => ("failed", Label::Bad),
         };
         let sign = printer.painted(label, view::sign(printer, status));
-        let detail = Untrusted::line(&check.detail);
+        // What is wrong with orch.toml may be several things, each a line.
+        let detail = Untrusted::block(&check.detail).to_string();
+        let detail = detail.replace('\n', "\n    ");
         printer.line(format!("{sign} {}: {detail}", Untrusted::line(&check.name)))?;
         if let Some(hint) = &check.hint {
             printer.line(format!("    {}", Untrusted::line(hint)))?;
@@ -161,8 +163,7 @@ fn daemon(project: &Project) -> Check {
         Err(error) => return Check::failed(name, error.into()),
     };
     if let Some(error) = status.config_error {
-        let problems: Vec<&str> = error.lines().collect();
-        let detail = format!("orch.toml is not in force: {}", problems.join("; "));
+        let detail = format!("orch.toml is not in force: {error}");
         return Check::new(name, "failed", detail).hint("'orch config edit' opens it");
     }
     match (status.service.as_str(), status.pid) {

@@ -77,12 +77,19 @@ fn own(
 ) -> Result<Ending> {
     let options = Options {
         once: true,
-        only: (!args.all).then_some(ids),
+        only: (!args.all).then(|| ids.clone()),
         max_agents: args.max_agents,
         signals: true,
         verbose: false,
     };
-    let (seen, end) = work(&context.printer, project, options, after)?;
+    let (mut seen, end) = work(&context.printer, project, options, after)?;
+    let resting: Vec<String> = ids
+        .into_iter()
+        .filter(|id| seen.insert(id.clone()))
+        .collect();
+    if !resting.is_empty() {
+        tell_states(&context.printer, &context.client()?, &resting)?;
+    }
     finish(context, &seen, &end)
 }
 
@@ -183,6 +190,19 @@ fn finish(context: &Context, seen: &BTreeSet<String>, end: &End) -> Result<Endin
         tell_tasks(printer, &client, seen)?;
     }
     serve::told(printer, end)
+}
+
+/// How the tasks stand to which nothing happened.
+fn tell_states(printer: &Printer, client: &Client, ids: &[String]) -> Result<()> {
+    for id in ids {
+        match client.task(id) {
+            Ok(task) => progress::tell_state(printer, &task)?,
+            // Deleted in the meantime.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The tasks this was about, for programs.

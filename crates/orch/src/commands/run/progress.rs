@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use orch_api::client::Client;
-use orch_api::types::Event;
+use orch_api::types::{Event, Task};
 
 use crate::error::Result;
 use crate::printer::{Label, Printer};
@@ -67,6 +67,22 @@ impl<'a> Progress<'a> {
     }
 }
 
+/// Shows how a task stands to which nothing happens.
+///
+/// # Errors
+/// Never, as [`Printer::talk`].
+pub fn tell_state(printer: &Printer, task: &Task) -> Result<()> {
+    if printer.is_json() {
+        return Ok(());
+    }
+    let sign = view::sign(printer, &task.status);
+    let status = Untrusted::line(&task.status);
+    let why = task.wait.as_ref().map(|wait| format!(", {}", wait.message));
+    let why = why.unwrap_or_default();
+    let (title, why) = (Untrusted::line(&task.title), Untrusted::line(&why));
+    printer.talk(format!("{sign} {}  {title}: {status}{why}", task.id))
+}
+
 /// The sign, its meaning and the words of a fact; `None` for those that only explain others.
 fn described(printer: &Printer, event: &Event) -> Option<(&'static str, Label, String)> {
     let agent = event.agent.as_deref().unwrap_or("an agent");
@@ -107,4 +123,27 @@ fn described(printer: &Printer, event: &Event) -> Option<(&'static str, Label, S
     };
     let what = Untrusted::line(&what).to_string();
     Some((view::sign(printer, status), label, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Global;
+    use crate::printer::Surroundings;
+    use crate::printer::tests::printer;
+    use crate::view::tests::{task, wait};
+
+    #[test]
+    fn a_task_at_rest_is_told_as_it_stands() {
+        let (printer, _, err) = printer(&Global::default(), &Surroundings::default());
+        let mut review = task("tsk_1", "review", "T");
+        review.wait = Some(wait("approval", "person", "the work is done"));
+        tell_state(&printer, &review).unwrap();
+        tell_state(&printer, &task("tsk_2", "done", "D")).unwrap();
+        let sign = view::sign(&printer, "done");
+        assert_eq!(
+            err.text(),
+            format!("! tsk_1  T: review, the work is done\n{sign} tsk_2  D: done\n")
+        );
+    }
 }

@@ -6,7 +6,7 @@ use orch_daemon::End;
 use std::time::Duration;
 
 use super::progress::Progress;
-use super::tell_tasks;
+use super::{tell_states, tell_tasks};
 use crate::commands::serve;
 use crate::context::Context;
 use crate::error::{Kind, Result, UserError};
@@ -35,6 +35,10 @@ pub fn run(
     };
     let mut lines = client.events(&query)?;
     let mut end = settled(client, wanted, &progress)?;
+    if end.is_some() {
+        // Nothing will happen that could be told.
+        tell_states(&context.printer, client, wanted.unwrap_or_default())?;
+    }
     let mut news = false;
     while end.is_none() {
         match lines.next_event(Some(SETTLED_AFTER))? {
