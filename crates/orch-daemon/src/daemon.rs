@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orch_api::client::Client;
 use orch_core::TaskId;
@@ -32,6 +32,12 @@ const HEALED_AT_START: usize = 200;
 
 /// How long a command waits for what an earlier daemon left: the promise is 5 s.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// What a command that works without a daemon writes into the lock.
+const COMMAND: &str = "an orch command";
+/// How long a daemon that starts waits for such commands, and how often it looks.
+const COMMANDS: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How a daemon serves.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +71,7 @@ impl Daemon {
     /// Another daemon serves it, or something it needs cannot be used.
     pub fn start(project: &Project, options: Options, log: LogSink) -> Result<Self, StartError> {
         let (purpose, verbose) = ("orch serve", options.verbose);
-        let lock = take_lock(project, purpose)?;
+        let lock = take_lock_after_commands(project, purpose)?;
         let signals = options.signals;
         let mut parts = Foundation::lay(
             project,
@@ -107,7 +113,7 @@ impl Daemon {
         options: Options,
         log: LogSink,
     ) -> Result<Self, StartError> {
-        let lock = take_lock(project, "an orch command")?;
+        let lock = take_lock(project, COMMAND)?;
         let parts = Foundation::lay(
             project,
             &lock,
@@ -191,6 +197,23 @@ impl Drop for Daemon {
         if let Some(engine) = locked(&self.engine).take() {
             let _ = self.wakes.send(Wake::End(Ending::Close));
             let _ = engine.join();
+        }
+    }
+}
+
+/// Takes the lock for a daemon. A command that works alone holds it for milliseconds and is waited
+/// for; another daemon is not.
+fn take_lock_after_commands(project: &Project, purpose: &str) -> Result<StateLock, StartError> {
+    let begun = Instant::now();
+    loop {
+        match take_lock(project, purpose) {
+            Err(StartError::Locked { holder })
+                if holder.starts_with(COMMAND) && begun.elapsed() < COMMANDS =>
+            {
+                // Nothing tells when a lock is let go of, short of waiting for it blindly.
+                std::thread::sleep(PAUSE);
+            }
+            taken => return taken,
         }
     }
 }

@@ -58,8 +58,8 @@ pub struct AgentFields {
     pub enabled: Option<bool>,
 }
 
-/// Makes `root`, which [`crate::init`] has found to be the top of a git repository, a project: writes an `orch.toml`
-/// with comments and makes the state directory. An `orch.toml` that is there already is left as
+/// Makes `root`, which [`crate::init()`] has found to be the top of a git repository, a project:
+/// writes an `orch.toml` with comments and makes the state directory. An `orch.toml` that is there already is left as
 /// it is. `name` is the name of the directory unless given, `target` the branch to land on.
 ///
 /// # Errors

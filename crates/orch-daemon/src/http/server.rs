@@ -153,7 +153,8 @@ impl OwnUser {
     fn mend(&mut self) {
         let mut place = locked(&self.place);
         let path = place.path().to_owned();
-        let gone = matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let there = path.symlink_metadata();
+        let gone = there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if !gone || self.shared.lost_ground().is_some() {
             return;
         }

@@ -282,7 +282,7 @@ const TYPED: &[Typed] = &[
     (35, &["task", "add", "x", "--max-attempts", "0"], 2, &["from 1 to 100"]),
     (35, &["task", "add", "x", "--max-attempts", "1000000000"], 2, &["from 1 to 100"]),
     (35, &["task", "add", "x", "--max-attempts=-1"], 2, &["--max-attempts"]),
-    (35, &["task", "add", "x", "-p", "9"], 2, &["1, 2, 3 or 4"]),
+    (35, &["task", "add", "x", "-p", "9"], 2, &["from 1 to 4"]),
     (35, &["config", "set", "project.max_agents", "0"], 2, &["from 1 to 1000"]),
     (35, &["config", "set", "project.max_agents", "100000"], 2, &["from 1 to 1000"]),
     (35, &["serve", "--max-agents", "0"], 2, &["from 1 to 1000"]),
