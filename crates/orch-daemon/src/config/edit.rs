@@ -59,8 +59,9 @@ pub struct AgentFields {
 }
 
 /// Makes `root`, which [`crate::init()`] has found to be the top of a git repository, a project:
-/// writes an `orch.toml` with comments and makes the state directory. An `orch.toml` that is there already is left as
-/// it is. `name` is the name of the directory unless given, `target` the branch to land on.
+/// writes an `orch.toml` with comments and makes the state directory. An `orch.toml` that is there
+/// already is left as it is. `name` is the name of the directory unless given, `target` the branch
+/// to land on.
 ///
 /// # Errors
 /// `config` for a name or branch that cannot be one, `not_allowed` for a state directory that
