@@ -68,6 +68,7 @@ pub fn inspect(dir: &RunDir, run: &RunId, attempt: u32) -> io::Result<Standing> 
         path: dir.path(),
         run,
         attempt,
+        gate_passed: false,
     }
     .standing()
 }
@@ -77,6 +78,8 @@ struct Inspection<'a> {
     path: &'a Path,
     run: &'a RunId,
     attempt: u32,
+    /// The launch gate had been passed before the lock was tried.
+    gate_passed: bool,
 }
 
 /// What `exit.json` is worth.
@@ -87,7 +90,11 @@ enum Found {
 }
 
 impl Inspection<'_> {
-    fn standing(&self) -> io::Result<Standing> {
+    fn standing(&mut self) -> io::Result<Standing> {
+        // Before the lock is tried: whoever passes the gate holds the lock from before that until
+        // its record is written. A gate seen only after a free lock is one that was passed in
+        // between, by a shim that lives.
+        self.gate_passed = self.dir.exists(name::STARTED)?;
         if let Found::Record(record) = self.exit_record()? {
             return self.told(record);
         }
@@ -155,8 +162,13 @@ impl Inspection<'_> {
         if self.dir.is_gone() {
             return without_directory(self.path, self.run);
         }
-        if !self.dir.exists(name::STARTED)? {
-            return Ok(Standing::Fresh);
+        if !self.gate_passed {
+            let since = self.dir.exists(name::STARTED)?;
+            return Ok(if since {
+                Standing::Launching
+            } else {
+                Standing::Fresh
+            });
         }
         self.abandoned(agent.as_ref())
     }

@@ -11,6 +11,7 @@ use crate::bench::{Bench, assert_lost, program};
 
 crate::tests![
     two_shims_at_once_start_one_agent,
+    a_shim_that_is_just_starting_is_never_taken_for_dead,
     launching_again_starts_nothing,
     the_gate_alone_keeps_an_attempt_from_starting,
     a_shim_without_a_spec_leaves_the_run_fresh,
@@ -44,6 +45,21 @@ fn two_shims_at_once_start_one_agent() {
             "round {round}: {}",
             bench.shim_log()
         );
+    }
+}
+
+/// Looked at without a pause while it starts, runs and ends. The sweep looks at any moment, too.
+fn a_shim_that_is_just_starting_is_never_taken_for_dead() {
+    for round in 0..300 {
+        let bench = Bench::new();
+        bench.launch(&bench.shell("exit 9"));
+        loop {
+            match bench.inspect() {
+                Standing::Fresh | Standing::Launching | Standing::Running { .. } => {}
+                Standing::Ended(record) => break assert_eq!(record.exit, Exit::Code(9)),
+                other => panic!("round {round}: {other:?}"),
+            }
+        }
     }
 }
 
