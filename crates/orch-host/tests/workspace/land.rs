@@ -101,7 +101,7 @@ fn a_conflict_names_the_files_and_changes_nothing() {
     let target = fixture.commit("a b\n'c", "user\n");
     let (message, files) = job.blocked();
     assert_eq!(files, ["README", "a b\n'c"]);
-    assert!(message.contains("README"), "{message}");
+    assert!(message.contains("conflicts with 'main'"), "{message}");
     assert_eq!(fixture.git(["rev-parse", "main"]), target);
     assert_eq!(fixture.git(["status", "--porcelain"]), "");
     assert!(fixture.exists(&job.branch) && path.join("fine").exists());
