@@ -86,7 +86,8 @@ impl EngineLoop {
             let was_idle = self.host.is_idle();
             let wakes = self.gather();
             at_rest = self.take(wakes);
-            if was_idle {
+            // What was just recorded may have something performed in turn: a landing, say.
+            if was_idle && self.host.is_idle() {
                 self.answer_settled();
             }
         }
