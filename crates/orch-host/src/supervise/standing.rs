@@ -20,6 +20,10 @@ use super::survivors::survivors;
 use super::{clock, process};
 use crate::run_dir::{RunDir, name};
 
+/// Longer than a process takes to execute a command, even on a busy machine. Only a run whose
+/// supervisor died at its launch is looked at for so long.
+const EXECUTING: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -146,10 +150,10 @@ impl Inspection<'_> {
         // held, and from then on it carries its marker. The gate is not asked: somebody may be
         // removing the directory, file by file.
         if agent.is_none()
-            && let Some(process) = marked(MARKER, self.run.as_str())?.first()
+            && let Some(process) = self.marked_process()?
         {
             return Ok(Standing::Unsupervised {
-                pid: process.pid,
+                pid: process,
                 started_at: None,
             });
         }
@@ -171,6 +175,18 @@ impl Inspection<'_> {
             });
         }
         self.abandoned(agent.as_ref())
+    }
+
+    /// A process that carries the run's marker. In the middle of executing its command a process
+    /// has let go of the lock and shows no environment yet: it is looked for a second time.
+    fn marked_process(&self) -> io::Result<Option<i32>> {
+        let find = || marked(MARKER, self.run.as_str());
+        let mut found = find()?;
+        if found.is_empty() && self.gate_passed {
+            std::thread::sleep(EXECUTING);
+            found = find()?;
+        }
+        Ok(found.first().map(|process| process.pid))
     }
 
     /// What the process table or the reaper knows of the agent, if anything.
