@@ -173,7 +173,11 @@ fn sources(texts: &BTreeMap<String, String>) -> BTreeMap<String, Source> {
 }
 
 fn is_test_path(path: &str) -> bool {
-    path.contains("/tests/") || path.contains("/benches/") || path.ends_with("/tests.rs")
+    path.contains("/tests/")
+        || path.contains("/benches/")
+        || path.ends_with("/tests.rs")
+        // What several test programs share is test code too.
+        || path.starts_with("testing/orch-field/")
 }
 
 /// Where `mod name;` in the file `path` may live.

@@ -15,9 +15,13 @@ const EDGES: &[(&str, &[&str])] = &[
         &["orch-core", "orch-store", "orch-host", "orch-api"],
     ),
     ("orch", &["orch-api", "orch-daemon", "orch-host"]),
+    ("orch-field", &["orch-api"]),
     ("orch-sim", &["orch-core", "orch-store"]),
     ("xtask", &["orch-core", "orch-sim"]),
 ];
+
+/// What only the tests of a crate may use.
+const TEST_EDGES: &[(&str, &[&str])] = &[("orch", &["orch-field"])];
 
 /// Libraries that carry a meaning, and the only crates that may use them.
 const LIBRARIES: &[(&str, &[&str])] = &[
@@ -60,9 +64,11 @@ pub fn crates(tree: &Tree) -> Vec<Complaint> {
                 "[lints] workspace = true is missing",
             ));
         }
-        for (dependency, value) in dependencies(&manifest) {
+        for (kind, dependency, value) in dependencies(&manifest) {
             let internal = EDGES.iter().any(|(known, _)| *known == dependency);
-            if internal && !allowed.contains(&dependency.as_str()) {
+            let drawn = allowed.contains(&dependency.as_str())
+                || (kind == "dev-dependencies" && tests_may_use(&name, &dependency));
+            if internal && !drawn {
                 let text = format!(
                     "{name} must not know {dependency}; it may use: {}",
                     list(allowed)
@@ -78,12 +84,19 @@ pub fn crates(tree: &Tree) -> Vec<Complaint> {
     complaints
 }
 
+fn tests_may_use(name: &str, dependency: &str) -> bool {
+    let edges = TEST_EDGES.iter().filter(|(known, _)| *known == name);
+    edges
+        .flat_map(|(_, used)| *used)
+        .any(|used| *used == dependency)
+}
+
 /// Libraries in a crate that they do not belong into.
 pub fn libraries(tree: &Tree) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for (path, manifest) in manifests(tree, &mut Vec::new()) {
         let name = package_name(&manifest);
-        for (dependency, _) in dependencies(&manifest) {
+        for (_, dependency, _) in dependencies(&manifest) {
             let rule = LIBRARIES.iter().find(|(library, _)| *library == dependency);
             if let Some((_, users)) = rule
                 && !users.contains(&name.as_str())
@@ -140,8 +153,8 @@ fn package_name(manifest: &Table) -> String {
     name.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Every dependency of every kind, those of single targets included.
-fn dependencies(manifest: &Table) -> Vec<(String, Value)> {
+/// Every dependency with its kind, those of single targets included.
+fn dependencies(manifest: &Table) -> Vec<(&'static str, String, Value)> {
     let mut found = Vec::new();
     let targets = manifest.get("target").and_then(Value::as_table);
     let targets = targets
@@ -153,7 +166,7 @@ fn dependencies(manifest: &Table) -> Vec<(String, Value)> {
             let entries = table.get(kind).and_then(Value::as_table);
             for (name, value) in entries.into_iter().flatten() {
                 let package = value.get("package").and_then(Value::as_str).unwrap_or(name);
-                found.push((package.to_owned(), value.clone()));
+                found.push((kind, package.to_owned(), value.clone()));
             }
         }
     }
@@ -180,6 +193,16 @@ mod tests {
             .into_iter()
             .map(|complaint| complaint.text)
             .collect()
+    }
+
+    #[test]
+    fn what_only_tests_may_use_is_no_part_of_the_product() {
+        let complaints_of = |kind: &str| {
+            let text = manifest("orch", &format!("[{kind}]\norch-field.workspace = true"));
+            texts(crates(&Tree::of(&[("crates/orch/Cargo.toml", &text)])))
+        };
+        assert_eq!(complaints_of("dev-dependencies"), Vec::<String>::new());
+        assert_eq!(complaints_of("dependencies").len(), 1);
     }
 
     #[test]

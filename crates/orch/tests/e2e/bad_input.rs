@@ -16,7 +16,7 @@ use orch_api::client::TaskQuery;
 use orch_api::types::Task;
 use serde_json::Value;
 
-use crate::harness::{Project, Served, fifo, lossy, text};
+use orch_field::{Project, Served, fifo, lossy, text};
 
 /// Numbers, and the test that shows them.
 type Shown = (&'static [u32], fn());

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::Value;
 
-use crate::harness::{Project, fifo, text};
+use orch_field::{Project, fifo, text};
 
 const ADD: &[&str] = &["--workspace", "shared"];
 

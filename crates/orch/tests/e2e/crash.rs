@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Project, fifo, text};
+use orch_field::{Project, fifo, text};
 
 const AGENTS: &str = "\
 [agents.worker]\nadapter = \"shell\"\ncommand = '''

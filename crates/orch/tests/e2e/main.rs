@@ -8,7 +8,6 @@
 mod bad_input;
 mod complete;
 mod crash;
-mod harness;
 mod many;
 mod outcome;
 mod parallel;

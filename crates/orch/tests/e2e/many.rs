@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::harness::{Project, lossy, text};
+use orch_field::{Project, lossy, text};
 
 const CLIS: usize = 50;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Project, text};
+use orch_field::{Project, text};
 
 /// A result event as Claude Code prints it.
 const SUCCESS: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"all good","session_id":"s1","num_turns":1,"total_cost_usd":0.5,"usage":{"input_tokens":7,"output_tokens":8,"cache_read_input_tokens":9,"cache_creation_input_tokens":10}}"#;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use orch_api::types::NewTask;
 use serde_json::Value;
 
-use crate::harness::{Project, fifo, text};
+use orch_field::{Project, fifo, text};
 
 /// An agent that says when it is there, waits for the gate and succeeds, leaving a child
 /// behind that holds its output.

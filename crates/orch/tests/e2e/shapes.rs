@@ -1,6 +1,6 @@
 //! Shapes of work: chains, fans, diamonds; each does what `orch why` says.
 
-use crate::harness::{Project, text};
+use orch_field::{Project, text};
 
 const AGENTS: &str = "\
 [agents.good]\nadapter = \"shell\"\ncommand = \"true\"\nmax_parallel = 4\n\

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Project, text};
+use orch_field::{Project, text};
 
 /// Writes a file named by the title's last word, and leaves it uncommitted.
 const AGENTS: &str = "\

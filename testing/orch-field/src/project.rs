@@ -1,5 +1,6 @@
 //! A throw-away project and the means to run `orch` in it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,12 +13,19 @@ use tempfile::TempDir;
 /// A git repository with an orch project in it, gone when dropped.
 pub struct Project {
     dir: TempDir,
+    binary: PathBuf,
 }
 
 impl Project {
-    /// A project whose agents are given by `agents`, TOML of the `[agents]` table.
+    /// A project whose agents are given by `agents`, TOML of the `[agents]` table, for the `orch`
+    /// that cargo built for the test that asks.
     pub fn new(agents: &str) -> Self {
-        let project = Self::bare();
+        Self::with_binary(tested_binary(), agents)
+    }
+
+    /// The same for any `orch`.
+    pub fn with_binary(binary: PathBuf, agents: &str) -> Self {
+        let project = Self::bare_with_binary(binary);
         project.ok(&["init", "--name", "test"]);
         let path = project.root().join("orch.toml");
         // In place of what `init` writes: a table may stand in a file only once.
@@ -28,8 +36,13 @@ impl Project {
 
     /// A git repository with one commit and no orch project.
     pub fn bare() -> Self {
+        Self::bare_with_binary(tested_binary())
+    }
+
+    fn bare_with_binary(binary: PathBuf) -> Self {
         let project = Self {
             dir: tempfile::tempdir().unwrap(),
+            binary,
         };
         fs::create_dir(project.root()).unwrap();
         fs::create_dir(project.home()).unwrap();
@@ -72,7 +85,7 @@ impl Project {
         lossy(&output.stdout)
     }
 
-    fn clean(&self, program: &str) -> Command {
+    fn clean(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.root())
@@ -85,7 +98,7 @@ impl Project {
 
     /// `orch` with these arguments, not yet started.
     pub fn orch(&self, arguments: &[&str]) -> Command {
-        let mut command = self.clean(env!("CARGO_BIN_EXE_orch"));
+        let mut command = self.clean(&self.binary);
         command.args(arguments);
         command
     }
@@ -177,6 +190,13 @@ impl Project {
         served.wait_for(|line| line["event"] == "serving");
         served
     }
+}
+
+/// The `orch` under test. Cargo says where it is to the integration tests of its package.
+fn tested_binary() -> PathBuf {
+    std::env::var_os("CARGO_BIN_EXE_orch")
+        .expect("only integration tests of the package 'orch' have a binary to test")
+        .into()
 }
 
 /// A daemon, ended when dropped.
