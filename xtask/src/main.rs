@@ -8,6 +8,8 @@
 )]
 
 mod lifecycle;
+mod page;
+mod reliability;
 mod sim;
 mod source;
 mod steps;
@@ -37,6 +39,8 @@ enum Command {
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
     Lifecycle,
+    /// Write the tables of docs/reliability.md from what the tests say of themselves.
+    Reliability,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
+        Command::Reliability => reliability::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
