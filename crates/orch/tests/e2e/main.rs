@@ -8,6 +8,7 @@
 mod bad_input;
 mod complete;
 mod crash;
+mod flood;
 mod many;
 mod outcome;
 mod parallel;
