@@ -8,6 +8,7 @@
 )]
 
 mod lifecycle;
+mod limits;
 mod page;
 mod reliability;
 mod sim;
@@ -39,6 +40,8 @@ enum Command {
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
     Lifecycle,
+    /// Write the table of docs/limits.md from the constants in the code.
+    Limits,
     /// Write the tables of docs/reliability.md from what the tests say of themselves.
     Reliability,
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
+        Command::Limits => limits::run(),
         Command::Reliability => reliability::run(),
     };
     match done {

@@ -12,6 +12,7 @@ mod text;
 use anyhow::{Result, bail};
 
 use crate::lifecycle;
+use crate::limits;
 use crate::tree::{Complaint, Tree, root};
 
 /// A rule: what it is called and what it finds.
@@ -31,6 +32,7 @@ const RULES: &[Rule] = &[
     ("links in docs", links::links),
     ("code map", map::code_map),
     ("lifecycle tables", lifecycle::in_step),
+    ("list of limits", limits::in_step),
 ];
 
 /// Checks the whole repository and says how many rules held.
