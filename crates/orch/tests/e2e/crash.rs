@@ -15,8 +15,9 @@ exit 0
 '''\nmax_parallel = 3\nenv = { GATE = \"$GATE\", LEDGER = \"$LEDGER\" }\n\
 [defaults]\nworkspace = \"shared\"\nreview = \"auto\"\n";
 
+/// Promise 12.
 #[test]
-fn a_killed_daemon_finds_its_agents_again() {
+fn daemon_kill_loses_nothing() {
     let project = Project::new(AGENTS);
     fifo(&project.outside("gate"));
     let environment = [

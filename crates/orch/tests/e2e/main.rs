@@ -12,5 +12,6 @@ mod flood;
 mod many;
 mod outcome;
 mod parallel;
+mod promises;
 mod shapes;
 mod work;

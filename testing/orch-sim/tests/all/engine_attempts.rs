@@ -256,8 +256,9 @@ fn a_timeout_and_a_stall_are_told_apart() {
     }
 }
 
+/// Promise 9.
 #[test]
-fn the_same_end_any_number_of_times_is_one_end() {
+fn idempotent_ingest() {
     let mut bench = Bench::new();
     let task = started(&mut bench, new("a"));
     let run = bench.last_run(&task).id;

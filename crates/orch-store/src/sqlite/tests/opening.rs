@@ -136,8 +136,9 @@ fn a_database_of_another_program_is_refused() {
     );
 }
 
+/// Promise 26.
 #[test]
-fn a_newer_schema_is_refused_by_its_number() {
+fn old_binary_refuses_newer_schema() {
     let place = Place::new();
     fill(&mut place.open());
     place.raw().pragma_update(None, "user_version", 7).unwrap();
@@ -194,8 +195,9 @@ fn a_log_without_its_database_is_not_begun_anew() {
     assert!(error.cause().to_string().contains("orch.db-wal"));
 }
 
+/// Promise 22.
 #[test]
-fn what_was_committed_is_there_after_a_kill() {
+fn acknowledged_means_durable() {
     let place = Place::new();
     let mut store = place.open();
     fill(&mut store);
