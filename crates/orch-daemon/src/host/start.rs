@@ -101,7 +101,7 @@ impl Machine {
             &dir,
         );
         let live = self.attend(run, task, dir, adapter, output);
-        supervise::launch(&shim_program(), &live.dir, &spec).map_err(|error| {
+        self.launcher.launch(&live.dir, &spec).map_err(|error| {
             failure(
                 FailureCode::NoResources,
                 chain(&error),
@@ -344,7 +344,7 @@ fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
 
 /// This very binary: the supervisor is its hidden subcommand. An upgrade replaces the file by
 /// another; the kernel keeps the one that runs reachable under this name.
-fn shim_program() -> PathBuf {
+pub(super) fn shim_program() -> PathBuf {
     let kept = Path::new("/proc/self/exe");
     if kept.exists() {
         return kept.to_owned();

@@ -9,7 +9,12 @@
     reason = "an inherited descriptor has no owner in this process to ask for it"
 )]
 
+use std::fs::File;
+use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
+
+use crate::run_dir::name;
+use crate::supervise::files::Dir;
 
 /// The last of the three standard descriptors.
 const STANDARD: RawFd = 2;
@@ -34,4 +39,14 @@ pub(super) fn close_inherited() {
             unsafe { rustix::io::close(fd) };
         }
     }
+}
+
+/// Reads from nothing from now on, and says what there is to say into `shim.log`. What the standard
+/// descriptors were before is let go of.
+pub(super) fn replace_standard(dir: &Dir) -> io::Result<()> {
+    let log = dir.open_log(name::SHIM_LOG)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(&log)?;
+    rustix::stdio::dup2_stderr(&log)?;
+    Ok(())
 }

@@ -6,10 +6,16 @@
 //! lock, gate, agent, `pid.json`, news; then logs durable, record durable, news, lock.
 
 mod agent;
+#[cfg(target_os = "linux")]
+mod clone;
 mod descriptors;
 mod end;
 mod limiter;
+#[cfg(target_os = "linux")]
+mod server;
 mod signals;
+#[cfg(target_os = "linux")]
+mod title;
 mod watch;
 
 use std::fs::{File, TryLockError};
@@ -28,6 +34,8 @@ use crate::supervise::spec::{SPEC_BYTES, Spec};
 use crate::supervise::{become_subreaper, clock};
 use agent::Agent;
 pub use limiter::Limiter;
+#[cfg(target_os = "linux")]
+pub use server::shims_main;
 use signals::Signals;
 
 /// How often a shim tries for its lock, which a daemon's look at it can take for an instant.
@@ -41,6 +49,12 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// `shim.log` says why.
 #[must_use]
 pub fn shim_main(dir: &Path) -> i32 {
+    descriptors::close_inherited();
+    shim_cloned(dir)
+}
+
+/// The same for a process that has nothing open but the three standard descriptors.
+fn shim_cloned(dir: &Path) -> i32 {
     match live(dir) {
         Ok(()) => 0,
         Err(error) => {
@@ -57,13 +71,13 @@ fn note(text: &str) {
 }
 
 fn live(path: &Path) -> io::Result<()> {
-    descriptors::close_inherited();
+    let dir = Dir::open(path)?;
+    descriptors::replace_standard(&dir)?;
     // A session of its own, so that no terminal and no group signal reaches it. It fails only
     // for the leader of a group, which has what matters already.
     let _ = rustix::process::setsid();
     become_subreaper()?;
     let signals = Signals::register()?;
-    let dir = Dir::open(path)?;
     let Some(lock) = enter(&dir)? else {
         return Ok(());
     };

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use orch_core::run::{Exit, Failure, FailureCode};
 use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{
-    ExitRecord, Limits, News, NewsListener, Spec, Standing, StopSignal, What, inspect, launch, stop,
+    ExitRecord, Launcher, Limits, News, NewsListener, Spec, Standing, StopSignal, What, inspect,
+    stop,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -68,7 +70,8 @@ impl Bench {
     }
 
     pub fn launch(&self, spec: &Spec) {
-        launch(&program(), &self.dir, spec).unwrap();
+        static LAUNCHER: LazyLock<Launcher> = LazyLock::new(|| Launcher::new(program()));
+        LAUNCHER.launch(&self.dir, spec).unwrap();
     }
 
     pub fn started(&self) {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use orch_core::run::{Exit, FailureCode};
 use orch_host::run_dir::RunDir;
-use orch_host::supervise::{SHIM_COMMAND, Standing, launch};
+use orch_host::supervise::{Launcher, SHIM_COMMAND, Standing};
 
 use crate::bench::{Bench, assert_lost, program};
 
@@ -130,13 +130,14 @@ pub fn launch_and_leave(temporary: &Path) {
     let mode = rustix::fs::Mode::RWXU;
     let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, temporary.join("go"), kind, mode, 0).unwrap();
-    launch(&program(), &dir, &spec).unwrap();
+    Launcher::new(program()).launch(&dir, &spec).unwrap();
 }
 
 fn a_program_that_is_not_there_is_an_error_and_nothing_more() {
     let bench = Bench::new();
     let spec = bench.shell("exit 3");
-    let error = launch(Path::new("/no/such/orch"), &bench.dir, &spec).unwrap_err();
+    let nowhere = Launcher::new("/no/such/orch".into());
+    let error = nowhere.launch(&bench.dir, &spec).unwrap_err();
     assert!(error.to_string().contains("/no/such/orch"), "{error}");
     assert_eq!(bench.inspect(), Standing::Fresh);
     assert_eq!(bench.run(&spec).exit, Exit::Code(3));
