@@ -244,6 +244,7 @@ impl Machine {
             limits: limits(task, config),
             stop_signal: invocation.stop_signal,
             news: self.shared.project.news_socket(),
+            boot: run.boot.clone(),
         }
     }
 
@@ -320,10 +321,15 @@ fn limits(task: &Task, config: &Loaded) -> Limits {
     }
 }
 
+/// How a run stands.
+pub(super) fn inspect(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
+    supervise::inspect(dir, &run.id, run.attempt, run.boot.as_deref())
+}
+
 /// How a recorded run stands. The directory of a run that was only just recorded may not have
 /// been made yet; for any other it is missed.
 fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
-    let standing = supervise::inspect(dir, &run.id, run.attempt)?;
+    let standing = inspect(dir, run)?;
     let missed = matches!(&standing, Standing::Lost(why) if why.code == FailureCode::RecordMissing);
     if missed && run.state == RunState::Starting {
         return Ok(Standing::Fresh);

@@ -128,7 +128,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Ok(logs) => logs,
         Err(error) => return Some(not_started(spec, unprepared("its log files", &error))),
     };
-    match pass_gate(dir) {
+    match pass_gate(dir, spec) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return None,
         Err(error) => return Some(not_started(spec, unprepared("its launch gate", &error))),
@@ -146,11 +146,11 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
 }
 
 /// After this the attempt is never started again, by whomever.
-fn pass_gate(dir: &Dir) -> io::Result<()> {
-    dir.reserve(name::EXIT_RESERVE, RESERVE_BYTES)?;
+fn pass_gate(dir: &Dir, spec: &Spec) -> io::Result<()> {
+    dir.reserve::<RESERVE_BYTES>(name::EXIT_RESERVE)?;
     let this = Identity::of(rustix::process::getpid().as_raw_pid())?;
     let text = serde_json::to_vec(&this).map_err(io::Error::other)?;
-    dir.create_new(name::STARTED, &text)
+    dir.create_new(name::STARTED, &text, spec.files_survive())
 }
 
 /// Writes down which process the agent is, and says that it runs.
@@ -161,7 +161,14 @@ fn announce(dir: &Dir, spec: &Spec, agent: &Agent) {
     };
     let written = serde_json::to_vec(&record)
         .map_err(io::Error::other)
-        .and_then(|text| dir.replace(name::PID_RECORD, "pid.temporary", &text));
+        .and_then(|text| {
+            dir.replace(
+                name::PID_RECORD,
+                "pid.temporary",
+                &text,
+                spec.files_survive(),
+            )
+        });
     // The run goes on without: the record of its end does not need it.
     if let Err(error) = written {
         note(&format!("cannot write {}: {error}", name::PID_RECORD));

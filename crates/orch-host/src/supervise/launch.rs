@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(target_os = "linux")]
 use std::sync::{Mutex, PoisonError};
 
-use super::files::Dir;
+use super::files::{Dir, Survives};
 use super::process::Identity;
 #[cfg(target_os = "linux")]
 use super::reaper::adopt_unowned;
@@ -60,7 +60,7 @@ pub fn forestall(dir: &RunDir) -> io::Result<bool> {
     };
     let this = Identity::of(rustix::process::getpid().as_raw_pid())?;
     let text = serde_json::to_vec(&this).map_err(io::Error::other)?;
-    match open.create_new(name::STARTED, &text) {
+    match open.create_new(name::STARTED, &text, Survives::PowerCut) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
@@ -165,6 +165,6 @@ fn prepare(dir: &RunDir, spec: &Spec) -> io::Result<bool> {
     // Two launches at once must not write into one temporary file.
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let temporary = format!("spec.{}.{call}", std::process::id());
-    open.replace(name::SPEC, &temporary, &spec.encode())?;
+    open.replace(name::SPEC, &temporary, &spec.encode(), spec.files_survive())?;
     Ok(true)
 }

@@ -12,6 +12,7 @@
 //! | valid | any | any | alive | forged: as if there were no valid record |
 //! | none | held | any | known / unknown | `Running` / `Launching` |
 //! | none | free | no | none | `Fresh` |
+//! | none | free | any | none, and the run was recorded in another boot | `Lost(host_rebooted)` |
 //! | any | free | yes | alive, or its end still to be fetched by us | `Unsupervised` |
 //! | any | free | yes | fetched by our reaper | `Ended`, source daemon |
 //! | none | free | yes | gone, other boot | `Lost(host_rebooted)` |
@@ -44,6 +45,7 @@ pub use crate::shim::shims_main;
 pub use crate::shim::{Limiter, shim_main};
 pub use launch::{LaunchError, Launcher, SHIM_COMMAND, forestall};
 pub use news::{News, NewsListener, NewsQuit, What};
+pub use process::present_boot;
 pub(crate) use reaper::exit_of;
 pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned};
 pub use record::{ExitRecord, Leaked, Source};

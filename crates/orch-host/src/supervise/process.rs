@@ -181,6 +181,12 @@ pub(crate) fn descendants(table: &[Process], root: i32) -> Vec<Process> {
     found
 }
 
+/// The name of the boot this process runs in, where the system tells.
+#[must_use]
+pub fn present_boot() -> Option<String> {
+    Some(boot_id()).filter(|boot| !boot.is_empty())
+}
+
 /// The boot this process runs in; empty where the system does not tell.
 pub(crate) fn boot_id() -> String {
     static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();

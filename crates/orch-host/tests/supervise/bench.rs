@@ -11,7 +11,7 @@ use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{
     ExitRecord, Launcher, Limits, News, NewsListener, Spec, Standing, StopSignal, What, inspect,
-    stop,
+    present_boot, stop,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -62,6 +62,7 @@ impl Bench {
             },
             stop_signal: StopSignal::Terminate,
             news: self.path("news"),
+            boot: present_boot(),
         }
     }
 
@@ -89,7 +90,7 @@ impl Bench {
     }
 
     pub fn inspect(&self) -> Standing {
-        inspect(&self.dir, &self.run, ATTEMPT).unwrap()
+        inspect(&self.dir, &self.run, ATTEMPT, present_boot().as_deref()).unwrap()
     }
 
     pub fn run(&self, spec: &Spec) -> ExitRecord {
