@@ -174,6 +174,9 @@ impl Machine {
 
     /// Why the run before this one was not a success.
     fn previous_failure(&self, run: &Run) -> Option<Failure> {
+        if run.attempt == 1 {
+            return None;
+        }
         let filter = orch_store::RunFilter {
             task: Some(run.task.clone()),
             limit: 2,

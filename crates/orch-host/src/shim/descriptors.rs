@@ -11,10 +11,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
-
-use crate::run_dir::name;
-use crate::supervise::files::Dir;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 /// The last of the three standard descriptors.
 const STANDARD: RawFd = 2;
@@ -41,12 +38,9 @@ pub(super) fn close_inherited() {
     }
 }
 
-/// Reads from nothing from now on, and says what there is to say into `shim.log`. What the standard
-/// descriptors were before is let go of.
-pub(super) fn replace_standard(dir: &Dir) -> io::Result<()> {
-    let log = dir.open_log(name::SHIM_LOG)?;
+/// Takes what standard input is out of its place, where nothing is to be read from then on.
+pub(super) fn take_input() -> io::Result<OwnedFd> {
+    let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), STANDARD + 1)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    rustix::stdio::dup2_stdout(&log)?;
-    rustix::stdio::dup2_stderr(&log)?;
-    Ok(())
+    Ok(input)
 }

@@ -21,6 +21,7 @@ mod watch;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use orch_core::run::{Failure, FailureCode};
@@ -50,11 +51,18 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 #[must_use]
 pub fn shim_main(dir: &Path) -> i32 {
     descriptors::close_inherited();
-    shim_cloned(dir)
+    prepare();
+    supervise_in(dir)
 }
 
-/// The same for a process that has nothing open but the three standard descriptors.
-fn shim_cloned(dir: &Path) -> i32 {
+/// What a shim needs and a process that is copied may have done for it.
+fn prepare() {
+    signals::withstand();
+    std::panic::set_hook(Box::new(|panic| note(&panic.to_string())));
+}
+
+/// The same for a process that is prepared and has nothing open but the three standard descriptors.
+fn supervise_in(dir: &Path) -> i32 {
     match live(dir) {
         Ok(()) => 0,
         Err(error) => {
@@ -64,15 +72,22 @@ fn shim_cloned(dir: &Path) -> i32 {
     }
 }
 
-/// Says something to people, in `shim.log`.
+/// Where `shim.log` lies, as soon as that is known.
+static NOTES: OnceLock<Dir> = OnceLock::new();
+
+/// Says something to people, in `shim.log`, which most shims never need.
 fn note(text: &str) {
+    let line = format!("{} {text}\n", clock::now().0);
     // There is nowhere to tell that telling failed.
-    let _ = writeln!(io::stderr(), "{} {text}", clock::now().0);
+    let _ = match NOTES.get().map(|dir| dir.open_log(name::SHIM_LOG)) {
+        Some(Ok(mut log)) => log.write_all(line.as_bytes()),
+        _ => io::stderr().write_all(line.as_bytes()),
+    };
 }
 
 fn live(path: &Path) -> io::Result<()> {
     let dir = Dir::open(path)?;
-    descriptors::replace_standard(&dir)?;
+    let _ = NOTES.set(dir.try_clone()?);
     // A session of its own, so that no terminal and no group signal reaches it. It fails only
     // for the leader of a group, which has what matters already.
     let _ = rustix::process::setsid();
@@ -161,14 +176,7 @@ fn announce(dir: &Dir, spec: &Spec, agent: &Agent) {
     };
     let written = serde_json::to_vec(&record)
         .map_err(io::Error::other)
-        .and_then(|text| {
-            dir.replace(
-                name::PID_RECORD,
-                "pid.temporary",
-                &text,
-                spec.files_survive(),
-            )
-        });
+        .and_then(|text| dir.create_new(name::PID_RECORD, &text, spec.files_survive()));
     // The run goes on without: the record of its end does not need it.
     if let Err(error) = written {
         note(&format!("cannot write {}: {error}", name::PID_RECORD));

@@ -8,6 +8,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -15,9 +16,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::title::Title;
-use super::{clone, descriptors, shim_cloned};
-use crate::supervise::SHIM_COMMAND;
+use super::{clone, descriptors, prepare, supervise_in};
 use crate::supervise::server::{Answer, PATH_BYTES, SHIMS_COMMAND};
+use crate::supervise::{SHIM_COMMAND, present_boot};
 
 /// The whole life of the process that makes shims, and, in each copy, of the shim it becomes. The
 /// hidden subcommand calls this first thing, before anything in the process has opened a
@@ -26,25 +27,32 @@ use crate::supervise::server::{Answer, PATH_BYTES, SHIMS_COMMAND};
 #[must_use]
 pub fn shims_main() -> i32 {
     descriptors::close_inherited();
+    let Ok(socket) = descriptors::take_input() else {
+        return 1;
+    };
     // A session of its own: the signal of a terminal, which drains the daemon, is not for it.
     let _ = rustix::process::setsid();
+    // What is the same in every shim is done and looked up once.
+    prepare();
+    let _ = present_boot();
     let title = Title::find().ok();
     name(title, |title| title.set(SHIMS_COMMAND), c"orch-shims");
     loop {
-        let Some(dir) = next_request() else {
+        let Some(dir) = next_request(&socket) else {
             return 0;
         };
         match clone::as_sibling() {
-            Ok(Some(pid)) => answer(Answer::Made(pid)),
+            Ok(Some(pid)) => answer(&socket, Answer::Made(pid)),
             Ok(None) => {
+                drop(socket);
                 name(
                     title,
                     |title| title.set_with(SHIM_COMMAND, &dir),
                     c"orch-shim",
                 );
-                return shim_cloned(&dir);
+                return supervise_in(&dir);
             }
-            Err(error) => answer(Answer::of(&error)),
+            Err(error) => answer(&socket, Answer::of(&error)),
         }
     }
 }
@@ -58,10 +66,10 @@ fn name(title: Option<Title>, set: impl Fn(Title) -> io::Result<()>, short: &std
 }
 
 /// The run directory to start a shim for; `None` when nobody is left to ask.
-fn next_request() -> Option<PathBuf> {
+fn next_request(socket: &OwnedFd) -> Option<PathBuf> {
     let mut bytes = [0; PATH_BYTES];
     loop {
-        match recv(rustix::stdio::stdin(), &mut bytes, RecvFlags::empty()) {
+        match recv(socket, &mut bytes, RecvFlags::empty()) {
             Ok((0, _)) => return None,
             Ok((length, _)) => return Some(Path::new(OsStr::from_bytes(&bytes[..length])).into()),
             Err(Errno::INTR) => {}
@@ -70,11 +78,7 @@ fn next_request() -> Option<PathBuf> {
     }
 }
 
-fn answer(answer: Answer) {
+fn answer(socket: &OwnedFd, answer: Answer) {
     // Whoever asked and is gone by now needs no answer; the next request will tell.
-    let _ = send(
-        rustix::stdio::stdin(),
-        &answer.encode(),
-        SendFlags::NOSIGNAL,
-    );
+    let _ = send(socket, &answer.encode(), SendFlags::NOSIGNAL);
 }

@@ -52,6 +52,13 @@ impl Dir {
         })
     }
 
+    /// The same directory, opened once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+        })
+    }
+
     /// Whether the directory has been removed; nobody can ever read what is written into it.
     pub(crate) fn is_gone(&self) -> bool {
         rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
@@ -184,15 +191,16 @@ impl Dir {
             }
             Err(error) => return Err(error.into()),
         };
-        if let Err(error) = require_regular(&file, name) {
-            return Ok(Small::Unusable(error.to_string()));
-        }
-        let length = file.metadata()?.len();
+        let length = match require_regular(&file, name) {
+            Ok(length) => length,
+            Err(error) => return Ok(Small::Unusable(error.to_string())),
+        };
         if length > most {
             let text = format!("{name} is {length} bytes long; at most {most} are expected");
             return Ok(Small::Unusable(text));
         }
-        let mut bytes = Vec::new();
+        // One byte more, so that its end is found without growing.
+        let mut bytes = Vec::with_capacity(usize::try_from(length + 1).unwrap_or(0));
         file.take(most).read_to_end(&mut bytes)?;
         Ok(Small::Bytes(bytes))
     }
@@ -202,10 +210,11 @@ impl Dir {
     }
 }
 
-fn require_regular(file: &File, name: &str) -> io::Result<()> {
-    let mode = rustix::fs::fstat(file)?.st_mode;
-    if FileType::from_raw_mode(mode) == FileType::RegularFile {
-        Ok(())
+/// The length of the file, bytes, if it is one.
+fn require_regular(file: &File, name: &str) -> io::Result<u64> {
+    let stat = rustix::fs::fstat(file)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
     } else {
         Err(io::Error::other(format!("{name} is not a regular file")))
     }
