@@ -10,8 +10,8 @@ use orch_core::run::{Exit, Failure, FailureCode};
 use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{
-    ExitRecord, Launcher, Limits, News, NewsListener, Spec, Standing, StopSignal, What, inspect,
-    present_boot, stop,
+    ExitRecord, Launcher, Limits, News, NewsListener, SHIM_COMMAND, Spec, Standing, StopSignal,
+    What, inspect, present_boot, stop,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -195,6 +195,17 @@ impl Fifo {
 /// This binary, as a shim.
 pub fn program() -> PathBuf {
     std::env::current_exe().unwrap()
+}
+
+/// A shim for this run, to its end, started without the process that makes them.
+pub fn shim_of(dir: &RunDir) -> std::process::ExitStatus {
+    std::process::Command::new(program())
+        .arg(SHIM_COMMAND)
+        .arg(dir.path())
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap()
 }
 
 pub fn pid(raw: i32) -> Pid {

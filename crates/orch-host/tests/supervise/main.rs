@@ -21,6 +21,7 @@ mod records;
 mod runner;
 mod servers;
 mod stops;
+mod versions;
 
 fn main() {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
@@ -57,6 +58,7 @@ fn tests() -> Vec<runner::Test> {
         records::TESTS,
         servers::TESTS,
         stops::TESTS,
+        versions::TESTS,
     ]
     .concat()
 }
