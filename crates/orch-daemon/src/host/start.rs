@@ -330,14 +330,22 @@ pub(super) fn inspect(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
 }
 
 /// How a recorded run stands. The directory of a run that was only just recorded may not have
-/// been made yet; for any other it is missed.
+/// been made yet; for any other it is missed, and so is what lay in it.
 fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
     let standing = inspect(dir, run)?;
     let missed = matches!(&standing, Standing::Lost(why) if why.code == FailureCode::RecordMissing);
-    if missed && run.state == RunState::Starting {
-        return Ok(Standing::Fresh);
-    }
-    Ok(standing)
+    Ok(match standing {
+        Standing::Lost(_) if missed && run.state == RunState::Starting => Standing::Fresh,
+        Standing::Fresh if run.state == RunState::Running => Standing::Lost(failure(
+            FailureCode::RecordMissing,
+            "the files that say how far the run got are gone",
+            format!(
+                "it was recorded as running and {} says that it never started",
+                dir.path().display()
+            ),
+        )),
+        standing => standing,
+    })
 }
 
 fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
