@@ -57,7 +57,8 @@ pub fn shims_main() -> i32 {
     }
 }
 
-/// Names are for people; a process without one works as well.
+/// A process without its name works as well. It is only not found by it, by people in `ps` and by
+/// whoever looks for the shim of a directory that was removed.
 fn name(title: Option<Title>, set: impl Fn(Title) -> io::Result<()>, short: &std::ffi::CStr) {
     if let Some(title) = title {
         let _ = set(title);

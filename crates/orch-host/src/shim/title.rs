@@ -37,11 +37,15 @@ impl Title {
     /// Calls this process `orch <command> <path>`, after [`set`](Self::set) in the original. Of a
     /// path that is too long the end is kept, which tells the run.
     pub(super) fn set_with(self, command: &str, path: &Path) -> io::Result<()> {
-        let path = path.as_os_str().as_bytes();
+        self.write(&self.line(command, path.as_os_str().as_bytes()))
+    }
+
+    fn line(self, command: &str, path: &[u8]) -> Vec<u8> {
         let room = self.bytes.saturating_sub("orch".len() + command.len() + 3);
         let kept = &path[path.len().saturating_sub(room)..];
-        let line = words(&[b"orch", command.as_bytes(), kept]);
-        self.write(&line[..line.len().min(self.bytes)])
+        let mut line = words(&[b"orch", command.as_bytes(), kept]);
+        line.truncate(self.bytes);
+        line
     }
 
     fn write(self, line: &[u8]) -> io::Result<()> {
@@ -69,4 +73,32 @@ fn place(stat: &[u8]) -> Option<Title> {
     let (start, end) = (number()?, number()?);
     let bytes = usize::try_from(end.checked_sub(start)?).ok()?;
     (start > 0).then_some(Title { start, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_read_whatever_the_process_is_called() {
+        let mut stat = b"42 (a) Z 1 (b) S".to_vec();
+        for field in 4..=52 {
+            stat.extend(format!(" {}", field * 10).bytes());
+        }
+        let title = place(&stat).unwrap();
+        assert_eq!((title.start, title.bytes), (480, 10));
+        assert!(place(b"42 (a) S 1 2").is_none());
+    }
+
+    #[test]
+    fn of_a_long_path_the_end_is_kept_and_nothing_is_written_beyond_the_room() {
+        let title = |bytes| Title { start: 1, bytes };
+        let line = title(30).line("__shim", b"/a/runs/run_7");
+        assert_eq!(line, b"orch\0__shim\0/a/runs/run_7\0");
+        let line = title(20).line("__shim", b"/a/runs/run_7");
+        assert_eq!(line, b"orch\0__shim\0s/run_7\0");
+        for bytes in 0..30 {
+            assert!(title(bytes).line("__shim", b"/a/runs/run_7").len() <= bytes);
+        }
+    }
 }
