@@ -6,6 +6,7 @@ use std::sync::Arc;
 use orch_core::Timestamp;
 use orch_core::engine::{End, Report};
 use orch_core::outcome::Verdict;
+use orch_host::failpoint::{self, Point};
 use orch_host::supervise::{ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
 
@@ -20,6 +21,7 @@ impl Machine {
     /// Reports an end. The caller has claimed the harvest; it is released if this fails, so that
     /// the sweep comes back to it.
     pub(super) fn harvest(&self, live: &Arc<LiveRun>, standing: Standing) {
+        failpoint::hit(Point::RecordRead);
         let Some(end) = end_of(live, &standing) else {
             return live.release_harvest();
         };
@@ -117,6 +119,7 @@ impl Machine {
         let saved = self
             .workspaces()
             .and_then(|workspaces| workspaces.save(&live.task.id, branch, &message));
+        failpoint::hit(Point::WorkSaved);
         match saved {
             Ok(saved) => {
                 report.commit = saved.commit;
@@ -204,5 +207,7 @@ fn finish(live: &LiveRun, bytes: u64, at: Timestamp) -> io::Result<Finished> {
         Some(transcript) => transcript,
         None => Transcript::open(live.dir.clone(), live.adapter)?,
     };
-    transcript.finish(bytes, at)
+    let finished = transcript.finish(bytes, at);
+    failpoint::hit(Point::TranscriptFinished);
+    finished
 }

@@ -14,6 +14,7 @@ use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
 use orch_host::adapter::{self, Adapter, Invocation};
 use orch_host::environment;
+use orch_host::failpoint::{self, Point};
 use orch_host::prompt::{self, PromptInput};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Limits, Spec, Standing};
@@ -31,6 +32,7 @@ impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
     pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
         let (again, id) = ((run.clone(), task.clone()), run.id.clone());
+        failpoint::hit(Point::StartTaken);
         let started = caught(|| self.try_start(run, task, output)).unwrap_or_else(|panic| {
             let evidence = "starting the agent";
             Err(failure(FailureCode::SpawnFailed, panic, evidence))
@@ -79,7 +81,9 @@ impl Machine {
         };
         dir.create()
             .map_err(|error| spawn_failed("making the run directory", &error))?;
+        failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
+        failpoint::hit(Point::WorktreeReady);
         let invocation = (adapter.invocation)(&entry.settings())
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
         self.write_prompt(
@@ -90,6 +94,7 @@ impl Machine {
             invocation.preamble.as_deref(),
         )
         .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        failpoint::hit(Point::PromptWritten);
         let environment = self.environment(entry, adapter, &invocation, &task, &run, &dir)?;
         let spec = self.spec(
             &run,
@@ -260,7 +265,10 @@ impl Machine {
                 return;
             }
         };
-        match inspect_recorded(&dir, &run) {
+        failpoint::hit(Point::Adopting);
+        let standing = inspect_recorded(&dir, &run);
+        failpoint::hit(Point::Adopted);
+        match standing {
             Ok(Standing::Fresh) if run.stop.is_some() => {
                 let message = "stopped before the agent was started";
                 let evidence = "its launch gate was shut";
@@ -302,6 +310,7 @@ impl Machine {
     /// Notes that the agent's process exists.
     pub(super) fn spawned(&self, live: &LiveRun, at: Timestamp) {
         if !live.spawned_told.swap(true, Ordering::AcqRel) {
+            failpoint::hit(Point::RunningHeard);
             self.tell(Input::Spawned {
                 run: live.run.id.clone(),
                 at,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::agent::Agent;
 use super::watch::End;
 use super::{Logs, note};
+use crate::failpoint::{self, Point};
 use crate::run_dir::name;
 use crate::supervise::files::Dir;
 use crate::supervise::process::TICKS_PER_SECOND;
@@ -23,6 +24,7 @@ pub(super) fn record(spec: &Spec, agent: &Agent, logs: &Logs, end: End) -> ExitR
             warnings.push(format!("{name} may not survive a power cut: {error}"));
         }
     }
+    failpoint::hit(Point::LogsSynced);
     let (out_bytes, err_bytes) = logs.lengths().unwrap_or_else(|error| {
         warnings.push(format!("the lengths of the logs are unknown: {error}"));
         (0, 0)

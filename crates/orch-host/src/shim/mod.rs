@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use orch_core::run::{Failure, FailureCode};
 
+use crate::failpoint::{self, Point};
 use crate::run_dir::name;
 use crate::supervise::files::{Dir, Small};
 use crate::supervise::news::{self, News, What};
@@ -58,6 +59,7 @@ fn note(text: &str) {
 
 fn live(path: &Path) -> io::Result<()> {
     descriptors::close_inherited();
+    failpoint::hit(Point::ShimEntered);
     // A session of its own, so that no terminal and no group signal reaches it. It fails only
     // for the leader of a group, which has what matters already.
     let _ = rustix::process::setsid();
@@ -67,6 +69,7 @@ fn live(path: &Path) -> io::Result<()> {
     let Some(lock) = enter(&dir)? else {
         return Ok(());
     };
+    failpoint::hit(Point::ShimLocked);
     let spec = read_spec(&dir)?;
     let Some(record) = supervise(&dir, &spec, &signals) else {
         return Ok(());
@@ -75,6 +78,7 @@ fn live(path: &Path) -> io::Result<()> {
         note("the run directory is gone; the end of the run cannot be recorded");
     }
     tell(&spec, What::Ended);
+    failpoint::hit(Point::EndTold);
     drop(lock);
     Ok(())
 }
@@ -114,6 +118,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Ok(logs) => logs,
         Err(error) => return Some(not_started(spec, unprepared("its log files", &error))),
     };
+    failpoint::hit(Point::LogsOpened);
     match pass_gate(dir) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return None,
@@ -126,6 +131,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Ok(agent) => agent,
         Err(failure) => return Some(not_started(spec, failure)),
     };
+    failpoint::hit(Point::AgentSpawned);
     announce(dir, spec, &agent);
     let end = watch::Watch::new(&agent, spec, signals, &logs).until_end();
     Some(Record::Ended(end::record(spec, &agent, &logs, end)))
@@ -134,6 +140,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
 /// After this the attempt is never started again, by whomever.
 fn pass_gate(dir: &Dir) -> io::Result<()> {
     dir.reserve(name::EXIT_RESERVE, RESERVE_BYTES)?;
+    failpoint::hit(Point::ReserveWritten);
     let this = Identity::of(rustix::process::getpid().as_raw_pid())?;
     let text = serde_json::to_vec(&this).map_err(io::Error::other)?;
     dir.create_new(name::STARTED, &text)
@@ -153,6 +160,7 @@ fn announce(dir: &Dir, spec: &Spec, agent: &Agent) {
         note(&format!("cannot write {}: {error}", name::PID_RECORD));
     }
     tell(spec, What::Started);
+    failpoint::hit(Point::HelloSent);
 }
 
 fn tell(spec: &Spec, what: What) {

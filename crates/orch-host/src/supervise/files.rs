@@ -12,6 +12,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::points::{self, Stage};
+
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 const CAREFUL: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOFOLLOW)
@@ -99,9 +101,12 @@ impl Dir {
     pub(crate) fn create_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | CAREFUL;
         let mut file = File::from(rustix::fs::openat(&self.fd, name, flags, PRIVATE)?);
+        points::reached(name, Stage::Created);
         file.write_all(bytes)?;
         file.sync_all()?;
-        self.sync()
+        self.sync()?;
+        points::reached(name, Stage::Durable);
+        Ok(())
     }
 
     /// Replaces a file in one step, so that a reader sees the old or the new and a power cut
@@ -110,9 +115,14 @@ impl Dir {
         let mut file = self.open_scratch(temporary)?;
         file.write_all(bytes)?;
         file.set_len(bytes.len() as u64)?;
+        points::reached(name, Stage::Written);
         file.sync_all()?;
+        points::reached(name, Stage::Synced);
         rustix::fs::renameat(&self.fd, temporary, &self.fd, name)?;
-        self.sync()
+        points::reached(name, Stage::Renamed);
+        self.sync()?;
+        points::reached(name, Stage::Durable);
+        Ok(())
     }
 
     /// Sets `bytes` blocks of disk aside under this name.

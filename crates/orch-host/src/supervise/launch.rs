@@ -10,6 +10,7 @@ use super::files::Dir;
 use super::process::Identity;
 use super::reaper::spawn_unowned;
 use super::spec::Spec;
+use crate::failpoint::{self, Point};
 use crate::run_dir::{RunDir, name};
 
 /// The hidden subcommand under which a program calls [`shim_main`](super::shim_main).
@@ -114,5 +115,8 @@ fn start(program: &Path, dir: &RunDir) -> io::Result<()> {
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
-    spawn_unowned(&mut command)
+    failpoint::hand_down(&mut command);
+    spawn_unowned(&mut command)?;
+    failpoint::hit(Point::ShimSpawned);
+    Ok(())
 }

@@ -30,6 +30,7 @@ use std::path::Path;
 use orch_core::Timestamp;
 
 use crate::adapter::{Adapter, AgentEvent, EventType, Reader, Summary};
+use crate::failpoint::{self, Point};
 use crate::run_dir::RunDir;
 use lines::{Line, Located, Splitter};
 use replay::Cut;
@@ -302,6 +303,7 @@ impl Batch {
 
     fn write(&mut self, events: &mut File) -> io::Result<()> {
         events.write_all(&self.bytes)?;
+        failpoint::hit(Point::EventsWritten);
         self.bytes.clear();
         Ok(())
     }
