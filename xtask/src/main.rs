@@ -8,6 +8,7 @@
 )]
 
 mod lifecycle;
+mod points;
 mod sim;
 mod source;
 mod steps;

@@ -5,8 +5,8 @@
 //! shall do what; any other build has no trace of them: [`hit`] is empty and names are never used.
 //!
 //! ```text
-//! ORCH_FAILPOINT=shim.exit.renamed=kill:daemon+shim@2    the second time the point is reached
-//! ORCH_FAILPOINT_LOG=/some/file                          a line "PID POINT" for every point reached
+//! ORCH_FAILPOINT=shim.exit.renamed=kill:daemon+shim@2    the second time it is reached
+//! ORCH_FAILPOINT_LOG=/some/file                          gets a line "PID POINT" each time
 //! ```
 //!
 //! Actions: `kill:daemon`, `kill:shim`, `kill:daemon+shim` (SIGKILL; a shim kills itself, a daemon
