@@ -7,6 +7,7 @@
     reason = "xtask talks to the developer in the terminal"
 )]
 
+mod crash_matrix;
 mod lifecycle;
 mod points;
 mod sim;
@@ -34,6 +35,8 @@ enum Command {
     Test(test::Options),
     /// Play seeds of the simulator and check the promises of orch in each.
     Sim(sim::Options),
+    /// Let daemon, shim or both die at every failpoint and check the promises after each.
+    CrashMatrix(crash_matrix::Options),
     /// Check the rules of the house that neither the compiler nor clippy checks.
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
@@ -44,6 +47,9 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
+        Command::CrashMatrix(options) => {
+            crash_matrix::run(&options).map(|summary| println!("crash-matrix: {summary}"))
+        }
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
     };

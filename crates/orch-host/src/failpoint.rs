@@ -11,7 +11,8 @@
 //!
 //! Actions: `kill:daemon`, `kill:shim`, `kill:daemon+shim` (SIGKILL; a shim kills itself, a daemon
 //! kills every shim of its project), `pause` (SIGSTOP to itself), `panic`. With a log the times a
-//! point is reached are counted across all processes that share it, without one in each process.
+//! point is reached are counted across all processes that share it, without one in each process; a
+//! line "PID dies" goes before every death.
 //!
 //! This module must not know what happens between the points.
 

@@ -104,7 +104,7 @@ pub(super) fn hit(point: Point) {
 /// Leaves a line; how many of this point there are now, over all processes.
 fn note(log: &Path, name: &str) -> io::Result<usize> {
     let mut options = OpenOptions::new();
-    let mut file = options.read(true).append(true).create(true).open(log)?;
+    let mut file = options.append(true).create(true).open(log)?;
     file.lock()?;
     writeln!(file, "{} {name}", getpid().as_raw_pid())?;
     let mut text = String::new();
@@ -115,7 +115,10 @@ fn note(log: &Path, name: &str) -> io::Result<usize> {
 
 fn act(action: &Action, it: &Description) {
     match action {
-        Action::Panic => panic!("failpoint {}", it.name),
+        Action::Panic => {
+            note_death(getpid().as_raw_pid());
+            panic!("failpoint {}", it.name)
+        }
         Action::Pause => die(Signal::STOP),
         Action::Kill { daemon, shim } => {
             let in_shim = it.name.starts_with("shim.");
@@ -132,7 +135,17 @@ fn act(action: &Action, it: &Description) {
     }
 }
 
+/// Leaves a line about a process before something is done to it: who looks on must know of it.
+fn note_death(pid: i32) {
+    if let Some(log) = std::env::var_os(LOG)
+        && let Ok(mut log) = OpenOptions::new().append(true).create(true).open(log)
+    {
+        let _ = writeln!(log, "{pid} dies");
+    }
+}
+
 fn die(signal: Signal) {
+    note_death(getpid().as_raw_pid());
     let _ = kill_process(getpid(), signal);
 }
 
@@ -157,8 +170,11 @@ fn kill_shims() {
 
 /// Kills the process of this identity, if it is still the one, and waits until it is dead.
 fn kill(identity: &str) {
-    let identity = serde_json::from_str::<Identity>(identity);
-    if let Some(process) = identity.ok().and_then(|it| it.open().ok().flatten()) {
+    let Ok(identity) = serde_json::from_str::<Identity>(identity) else {
+        return;
+    };
+    if let Ok(Some(process)) = identity.open() {
+        note_death(identity.pid);
         let _ = process.signal(Signal::KILL);
         process.wait_end(DEATH);
     }
