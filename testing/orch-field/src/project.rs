@@ -85,7 +85,7 @@ impl Project {
         lossy(&output.stdout)
     }
 
-    fn clean(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn clean(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.root())

@@ -31,7 +31,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("getrandom", &["orch-daemon"]),
     ("hyper", &["orch-api", "orch-daemon"]),
     ("notify", &["orch-host", "orch-daemon"]),
-    ("rusqlite", &["orch-store"]),
+    // The oracle reads the tables with eyes of its own.
+    ("rusqlite", &["orch-store", "orch-field"]),
     ("tokio", &["orch-api", "orch-daemon", "orch"]),
 ];
 
