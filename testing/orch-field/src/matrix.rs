@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Write;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,11 +19,21 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::oracle::{Ledger, PRELUDE};
+use crate::oracle::{self, Expect, Ledger, PRELUDE};
 use crate::{Project, Served, fifo, text};
 
 /// How long a daemon may take to bring everything to rest. Far above what a busy machine needs.
 const REST: Duration = Duration::from_secs(90);
+
+/// What must hold when everything is at rest. How promptly ends are recorded is measured
+/// elsewhere, on a machine that does not play a dozen cells at once.
+const EXPECT: Expect = Expect {
+    settled: true,
+    max_agents: 4,
+    settle_ms: 60_000,
+    start_ms: 60_000,
+    grace_ms: 2_000,
+};
 
 /// Who dies, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +117,8 @@ pub fn play(
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = play_one(binary, cell);
+                    let played = catch_unwind(|| play_one(binary, cell));
+                    let outcome = played.unwrap_or_else(|panic| fallen_over(cell, panic.as_ref()));
                     each(&outcome);
                     outcomes.lock().unwrap().push(outcome);
                 }
@@ -123,6 +135,8 @@ pub fn play_one(binary: &Path, cell: &Cell) -> Outcome {
     if let Err(stuck) = day.live(&cell.point, Some(cell)) {
         violations.push(stuck);
     }
+    let found = oracle::check(&day.project, &day.ledger, &EXPECT);
+    violations.extend(found.iter().map(ToString::to_string));
     let times = day.reached().get(&cell.point).copied().unwrap_or(0);
     Outcome {
         cell: cell.clone(),
@@ -132,13 +146,26 @@ pub fn play_one(binary: &Path, cell: &Cell) -> Outcome {
     }
 }
 
+/// A cell that could not be played to its end, with what stood in the way.
+fn fallen_over(cell: &Cell, panic: &(dyn std::any::Any + Send)) -> Outcome {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+    Outcome {
+        cell: cell.clone(),
+        reached: false,
+        recovered: String::new(),
+        violations: vec![format!("not played: {}", words.unwrap_or("a panic"))],
+    }
+}
+
 /// What every agent does: it keeps its account, waits at the gate, prints, and leaves work in a
 /// worktree, also work that is on no branch.
 const AGENT: &str = r#"
 begin
 read nothing < "$GATE"
-for n in 1 2 3; do echo "line $n of $ORCH_RUN_ID"; done > "$LEDGER/$ORCH_RUN_ID.out"
-put "$LEDGER/$ORCH_RUN_ID.out"
+words="$LEDGER/../words/$ORCH_RUN_ID"
+for n in 1 2 3; do echo "line $n of $ORCH_RUN_ID"; done > "$words"
+put "$words"
 case "$PWD" in
 */.orch/worktrees/*)
   echo staged > gone.txt; git add gone.txt; rm gone.txt
@@ -178,6 +205,7 @@ impl Day {
         );
         let project = Project::with_binary(binary.to_owned(), &agents);
         fifo(&project.outside("gate"));
+        fs::create_dir(project.outside("words")).unwrap();
         let ledger = Ledger::new(project.outside("ledger"));
         Self { project, ledger }
     }
@@ -272,8 +300,7 @@ impl Day {
 
     /// The task of this title, as whoever answers now knows it.
     fn find(&self, title: &str) -> Option<String> {
-        let output = self.project.output(&["task", "list", "--json"]);
-        let tasks: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let tasks = self.project.json(&["task", "list"]);
         let tasks = tasks.as_array()?.iter();
         let mut ids = tasks
             .filter(|task| task["title"] == title)
