@@ -7,6 +7,7 @@
     reason = "xtask talks to the developer in the terminal"
 )]
 
+mod chaos;
 mod lifecycle;
 mod sim;
 mod source;
@@ -33,6 +34,8 @@ enum Command {
     Test(test::Options),
     /// Play seeds of the simulator and check the promises of orch in each.
     Sim(sim::Options),
+    /// Kill the real daemon, shims and agents at random moments and ask the oracle what was lost.
+    Chaos(chaos::Options),
     /// Check the rules of the house that neither the compiler nor clippy checks.
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
+        Command::Chaos(options) => chaos::run(&options).map(|summary| println!("chaos: {summary}")),
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
     };
