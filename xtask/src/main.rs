@@ -7,6 +7,7 @@
     reason = "xtask talks to the developer in the terminal"
 )]
 
+mod chaos;
 mod crash_matrix;
 mod lifecycle;
 mod points;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Options),
     /// Play seeds of the simulator and check the promises of orch in each.
     Sim(sim::Options),
+    /// Kill the real daemon, shims and agents at random moments and ask the oracle what was lost.
+    Chaos(chaos::Options),
     /// Let daemon, shim or both die at every failpoint and check the promises after each.
     CrashMatrix(crash_matrix::Options),
     /// Check the rules of the house that neither the compiler nor clippy checks.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
+        Command::Chaos(options) => chaos::run(&options).map(|summary| println!("chaos: {summary}")),
         Command::CrashMatrix(options) => {
             crash_matrix::run(&options).map(|summary| println!("crash-matrix: {summary}"))
         }

@@ -300,7 +300,13 @@ impl Day {
 
     /// The task of this title, as whoever answers now knows it.
     fn find(&self, title: &str) -> Option<String> {
-        let tasks = self.project.json(&["task", "list"]);
+        let tasks = loop {
+            let output = self.project.output(&["task", "list", "--json"]);
+            // A daemon that is just dying may have taken the question with it.
+            if output.status.success() {
+                break serde_json::from_slice::<Value>(&output.stdout).unwrap();
+            }
+        };
         let tasks = tasks.as_array()?.iter();
         let mut ids = tasks
             .filter(|task| task["title"] == title)

@@ -27,11 +27,20 @@ impl Project {
     pub fn with_binary(binary: PathBuf, agents: &str) -> Self {
         let project = Self::bare_with_binary(binary);
         project.ok(&["init", "--name", "test"]);
-        let path = project.root().join("orch.toml");
         // In place of what `init` writes: a table may stand in a file only once.
         let text = format!("[project]\nname = \"test\"\ntarget = \"main\"\n{agents}");
-        fs::write(&path, text).unwrap();
+        project.configure(&text);
         project
+    }
+
+    /// Replaces `orch.toml`.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.root().join("orch.toml"), text).unwrap();
+    }
+
+    /// Keeps everything where it is; the directory.
+    pub fn keep(self) -> PathBuf {
+        self.dir.keep()
     }
 
     /// A git repository with one commit and no orch project.

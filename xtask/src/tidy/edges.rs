@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("orch", &["orch-api", "orch-daemon", "orch-host"]),
     ("orch-field", &["orch-api"]),
     ("orch-sim", &["orch-core", "orch-store"]),
-    ("xtask", &["orch-core", "orch-field", "orch-sim"]),
+    ("xtask", &["orch-core", "orch-sim", "orch-field"]),
 ];
 
 /// What only the tests of a crate may use.

@@ -55,7 +55,7 @@ fn fits(task: &Row, last: &Row) -> bool {
 }
 
 /// Whether nothing but time stands between the task and a change.
-fn is_moving(task: &Row) -> bool {
+pub(super) fn is_moving(task: &Row) -> bool {
     match task.text("status") {
         "in_progress" | "retrying" => true,
         "review" => task.text("review_wait") == "landing",
@@ -128,7 +128,10 @@ pub(super) fn an_end_is_told_once(scene: &Scene, _expect: &Expect) -> Vec<String
             ));
         }
         let Some(end) = ends.first() else { continue };
-        if end.text("word") != status {
+        // What is no success is told by its reason.
+        let reason = [run.text("failure_code"), status];
+        let told = reason.into_iter().find(|word| !word.is_empty());
+        if told != Some(end.text("word")) {
             wrong.push(format!("{id} is {status}, told as {}", end.text("word")));
         }
         let seq = end.number("seq");

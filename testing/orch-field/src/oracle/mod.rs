@@ -154,6 +154,11 @@ pub fn judge(scene: &Scene, expect: &Expect) -> Vec<Violation> {
         .collect()
 }
 
+/// Whether nothing but a person moves any task on.
+pub fn is_settled(scene: &Scene) -> bool {
+    !scene.runs.iter().any(is_live) && !scene.tasks.iter().any(database::is_moving)
+}
+
 /// How long each end stayed unrecorded, milliseconds, from when it happened or from when the
 /// daemon that recorded it was started.
 pub fn delays(scene: &Scene) -> Vec<i64> {

@@ -21,7 +21,13 @@ pub fn marked() -> Vec<Left> {
             let run = entries.find_map(|entry| entry.strip_prefix(b"ORCH_RUN_ID="))?;
             let run = String::from_utf8_lossy(run).into_owned();
             let what = format!("{pid} {}", command_line(pid).join(" "));
-            Some(Left { run, what })
+            let (_, _, start_time) = stat(pid)?;
+            Some(Left {
+                run,
+                what,
+                pid,
+                start_time,
+            })
         })
         .collect()
 }

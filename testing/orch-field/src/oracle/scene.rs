@@ -70,6 +70,10 @@ pub struct Left {
     pub run: String,
     /// What it is, for a person.
     pub what: String,
+    /// Its process.
+    pub pid: i32,
+    /// When that started, clock ticks since boot.
+    pub start_time: u64,
 }
 
 /// A file an agent left in its worktree, and where it was found.
@@ -137,22 +141,31 @@ impl Scene {
         scene
     }
 
+    /// The rows alone; `None` while they cannot be read.
+    pub fn rows_of(project: &Project) -> Option<Self> {
+        let path = project.root().join(".orch/orch.db");
+        let mut scene = Self::default();
+        scene.read_rows(&open(&path)).ok()?;
+        Some(scene)
+    }
+
     fn read_database(&mut self, path: &Path) {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let connection = Connection::open_with_flags(path, flags).unwrap();
-        let patience = std::time::Duration::from_secs(5);
-        connection.busy_timeout(patience).unwrap();
+        let connection = open(path);
         // All of it as of one moment.
         connection.execute_batch("BEGIN").unwrap();
-        let all = |sql: &str| rows(&connection, sql);
-        self.tasks = all("SELECT * FROM task ORDER BY seq");
-        self.runs = all("SELECT * FROM run ORDER BY seq");
-        self.dependencies = all("SELECT * FROM dependency");
-        self.events = all("SELECT * FROM event ORDER BY seq");
-        self.counts = all("SELECT * FROM task_count");
-        let said = all("PRAGMA integrity_check");
+        self.read_rows(&connection).unwrap();
+        let said = rows(&connection, "PRAGMA integrity_check").unwrap();
         let said = said.iter().map(|row| row.text("integrity_check"));
         self.integrity = said.map(str::to_owned).collect();
+    }
+
+    fn read_rows(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.tasks = rows(connection, "SELECT * FROM task ORDER BY seq")?;
+        self.runs = rows(connection, "SELECT * FROM run ORDER BY seq")?;
+        self.dependencies = rows(connection, "SELECT * FROM dependency")?;
+        self.events = rows(connection, "SELECT * FROM event ORDER BY seq")?;
+        self.counts = rows(connection, "SELECT * FROM task_count")?;
+        Ok(())
     }
 
     fn read_work(&mut self, project: &Project) {
@@ -192,15 +205,23 @@ pub fn is_live(run: &Row) -> bool {
     matches!(run.text("status"), "starting" | "running")
 }
 
-fn rows(connection: &Connection, sql: &str) -> Vec<Row> {
-    let mut statement = connection.prepare(sql).unwrap();
+fn open(path: &Path) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = Connection::open_with_flags(path, flags).unwrap();
+    let patience = std::time::Duration::from_secs(5);
+    connection.busy_timeout(patience).unwrap();
+    connection
+}
+
+fn rows(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = connection.prepare(sql)?;
     let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let read = statement.query_map([], |row| {
         let cells = names.iter().enumerate();
         let cells = cells.map(|(at, name)| Ok((name.clone(), row.get(at)?)));
         cells.collect::<rusqlite::Result<_>>().map(Row)
     });
-    read.unwrap().map(Result::unwrap).collect()
+    read?.collect()
 }
 
 fn read_files(dir: &Path) -> RunFiles {
