@@ -92,6 +92,8 @@ fn build() -> Result<PathBuf> {
     let kept = folder.join("orch");
     cargo_build(&["--features", "failpoints"])?;
     std::fs::create_dir_all(&folder).context("making a folder for the binary")?;
+    // A new file: the old one may still be executed.
+    let _ = std::fs::remove_file(&kept);
     std::fs::copy(&built, &kept).context("keeping the binary with failpoints")?;
     cargo_build(&[])?;
     ensure!(

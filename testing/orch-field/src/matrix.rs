@@ -97,6 +97,23 @@ pub struct Outcome {
     pub violations: Vec<String>,
 }
 
+impl Drop for Day {
+    /// Leaves no process behind, whatever became of the cell: everything that was started for it
+    /// has the gate in its environment.
+    fn drop(&mut self) {
+        let gate = format!("GATE={}", self.project.outside("gate").display());
+        for pid in oracle::pids() {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let mut entries = environment.split(|byte| *byte == 0);
+            if entries.any(|entry| entry == gate.as_bytes())
+                && let Some((_, _, start_time)) = oracle::stat(pid)
+            {
+                oracle::signal(pid, start_time, Signal::KILL);
+            }
+        }
+    }
+}
+
 /// How often each point is reached when nothing goes wrong.
 pub fn baseline(binary: &Path, point: &str) -> BTreeMap<String, usize> {
     let day = Day::new(binary);
@@ -169,7 +186,7 @@ put "$words"
 case "$PWD" in
 */.orch/worktrees/*)
   echo staged > gone.txt; git add gone.txt; rm gone.txt
-  work "made-$ORCH_TASK_ID.txt";;
+  work "made-$ORCH_RUN_ID.txt";;
 esac
 finish 0
 "#;
