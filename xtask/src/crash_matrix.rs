@@ -1,4 +1,5 @@
-//! `cargo xtask crash-matrix`: lets daemon, shim or both die at every failpoint and asks the oracle.
+//! `cargo xtask crash-matrix`: lets daemon, shim or both die at every failpoint and asks the
+//! oracle.
 
 use std::collections::BTreeSet;
 use std::num::NonZero;

@@ -12,7 +12,7 @@
 //! Actions: `kill:daemon`, `kill:shim`, `kill:daemon+shim` (SIGKILL; a shim kills itself, a daemon
 //! kills every shim of its project), `pause` (SIGSTOP to itself), `panic`. With a log the times a
 //! point is reached are counted across all processes that share it, without one in each process; a
-//! line "PID dies" goes before every death.
+//! line "PID dies RUN" goes before every death, of a daemon with the folder of the runs as RUN.
 //!
 //! This module must not know what happens between the points.
 
@@ -68,8 +68,8 @@ points! {
     GateCreated "shim.started.created" "The launch gate exists and is empty.",
     GateWritten "shim.started.written" "The launch gate was passed.",
     AgentSpawned "shim.agent.spawned" "The agent was spawned and nobody wrote down which process it is.",
-    PidWritten "shim.pid.written" "The agent's identity was written under a temporary name.",
-    PidRenamed "shim.pid.renamed" "The agent's identity has its name.",
+    PidCreated "shim.pid.created" "The file for the agent's identity exists and is empty.",
+    PidWritten "shim.pid.written" "The agent's identity is written down.",
     HelloSent "shim.hello.sent" "The daemon was told that the agent runs.",
     RunningHeard "daemon.running.heard" "The daemon knows that the agent runs and has not recorded it.",
     RunningCommitting "daemon.running.committing" "A run was made running in a transaction that is not committed.",
@@ -120,16 +120,17 @@ pub fn hit(point: Point) {
 #[inline(always)]
 pub const fn hit(_point: Point) {}
 
-/// Tells a daemon's failpoints where the runs are whose shims they may kill.
+/// Tells the failpoints of a daemon where the runs are whose shims they may kill, and those of a
+/// shim which run it has in hand.
 #[cfg(feature = "failpoints")]
-pub fn serve(runs: &std::path::Path) {
-    armed::serve(runs);
+pub fn serve(place: &std::path::Path) {
+    armed::serve(place);
 }
 
 /// Nothing, in a build without failpoints.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub const fn serve(_runs: &std::path::Path) {}
+pub const fn serve(_place: &std::path::Path) {}
 
 /// Tells the shims that `command` starts which daemon their failpoints may kill: this process.
 #[cfg(feature = "failpoints")]

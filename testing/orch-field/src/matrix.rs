@@ -257,10 +257,9 @@ impl Day {
             if drains {
                 second.signal(Signal::TERM);
             }
-            let pid = second.pid();
             self.rest(second, "the daemon with failpoints")?;
-            self.note_deaths(pid);
         }
+        self.note_deaths();
         let third = self.serve(&["--once"], &[]);
         let rested = self.rest(third, "the last daemon");
         drop(gate);
@@ -362,30 +361,15 @@ impl Day {
         }
     }
 
-    /// Writes down who was made to die, by the processes that the points named.
-    fn note_deaths(&self, daemon: u32) {
+    /// Writes down who was made to die, as the points named them.
+    fn note_deaths(&self) {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
-        let dead = text.lines().filter_map(|line| line.strip_suffix(" dies"));
-        for pid in dead {
-            if pid == daemon.to_string() {
-                self.ledger.daemon_killed();
-            } else if let Some(run) = self.run_of_shim(pid) {
-                self.ledger.shim_killed(&run);
+        for (_, died) in text.lines().filter_map(|line| line.split_once(" dies ")) {
+            match died {
+                "runs" => self.ledger.daemon_killed(),
+                run => self.ledger.shim_killed(run),
             }
         }
-    }
-
-    /// The run whose gate this process passed.
-    fn run_of_shim(&self, pid: &str) -> Option<String> {
-        let runs = fs::read_dir(self.project.root().join(".orch/runs")).ok()?;
-        runs.filter_map(|run| {
-            let run = run.ok()?;
-            let gate = fs::read(run.path().join("started")).ok()?;
-            let gate: Value = serde_json::from_slice(&gate).ok()?;
-            (gate["pid"].as_i64() == pid.parse().ok())
-                .then(|| run.file_name().into_string().ok())?
-        })
-        .next()
     }
 
     /// How often each point was reached.

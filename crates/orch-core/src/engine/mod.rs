@@ -27,6 +27,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// What the user decided.
     pub config: &'a Config,
+    /// The boot of the machine that agents are started in, where the system has a name for it.
+    pub boot: Option<&'a str>,
     /// Where random numbers come from: ids and jitter.
     pub entropy: &'a mut dyn FnMut() -> u64,
 }

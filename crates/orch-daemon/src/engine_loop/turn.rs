@@ -7,6 +7,7 @@ use orch_core::engine::{self, Context, Effect, Input, Permit, Report, StepError}
 use orch_core::ledger::LedgerError;
 use orch_core::request::Answer;
 use orch_core::{RunId, Timestamp};
+use orch_host::supervise;
 use orch_store::{StoreError, Transaction};
 
 use super::points;
@@ -39,9 +40,11 @@ pub(super) fn transaction(
     config: &Config,
 ) -> Result<Recorded, LedgerError> {
     let mut entropy = entropy;
+    let boot = supervise::present_boot();
     let mut context = Context {
         now: convert::now(),
         config,
+        boot: boot.as_deref(),
         entropy: &mut entropy,
     };
     let mut recorded = Recorded::default();

@@ -20,6 +20,7 @@ use orch_host::transcript::Transcript;
 use super::jobs::{Jobs, caught};
 use super::live::LiveRun;
 use super::machine::Machine;
+use super::start::inspect;
 use crate::convert;
 use crate::log::LogLine;
 use crate::shared::locked;
@@ -250,7 +251,7 @@ impl Machine {
         if live.stop_owed.load(Ordering::Acquire) {
             self.stop(&live.run.id);
         }
-        match supervise::inspect(&live.dir, &live.run.id, live.run.attempt) {
+        match inspect(&live.dir, &live.run) {
             // Its supervisor died, or was killed, before it could take the lock.
             Ok(Standing::Fresh) if live.watched() >= LAUNCH => {
                 self.start(live.run.clone(), live.task.clone(), output);
@@ -288,7 +289,7 @@ impl Machine {
 
     /// Looks at how a run stands and takes in what it finds.
     fn inspect(&self, live: &Arc<LiveRun>) {
-        match supervise::inspect(&live.dir, &live.run.id, live.run.attempt) {
+        match inspect(&live.dir, &live.run) {
             Ok(standing) => self.look(live, standing),
             Err(error) => self.warn(
                 &live.run.id,

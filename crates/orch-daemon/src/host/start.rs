@@ -106,7 +106,7 @@ impl Machine {
             &dir,
         );
         let live = self.attend(run, task, dir, adapter, output);
-        supervise::launch(&shim_program(), &live.dir, &spec).map_err(|error| {
+        self.launcher.launch(&live.dir, &spec).map_err(|error| {
             failure(
                 FailureCode::NoResources,
                 chain(&error),
@@ -179,6 +179,9 @@ impl Machine {
 
     /// Why the run before this one was not a success.
     fn previous_failure(&self, run: &Run) -> Option<Failure> {
+        if run.attempt == 1 {
+            return None;
+        }
         let filter = orch_store::RunFilter {
             task: Some(run.task.clone()),
             limit: 2,
@@ -249,6 +252,7 @@ impl Machine {
             limits: limits(task, config),
             stop_signal: invocation.stop_signal,
             news: self.shared.project.news_socket(),
+            boot: run.boot.clone(),
         }
     }
 
@@ -329,10 +333,15 @@ fn limits(task: &Task, config: &Loaded) -> Limits {
     }
 }
 
+/// How a run stands.
+pub(super) fn inspect(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
+    supervise::inspect(dir, &run.id, run.attempt, run.boot.as_deref())
+}
+
 /// How a recorded run stands. The directory of a run that was only just recorded may not have
 /// been made yet; for any other it is missed.
 fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
-    let standing = supervise::inspect(dir, &run.id, run.attempt)?;
+    let standing = inspect(dir, run)?;
     let missed = matches!(&standing, Standing::Lost(why) if why.code == FailureCode::RecordMissing);
     if missed && run.state == RunState::Starting {
         return Ok(Standing::Fresh);
@@ -353,7 +362,7 @@ fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
 
 /// This very binary: the supervisor is its hidden subcommand. An upgrade replaces the file by
 /// another; the kernel keeps the one that runs reachable under this name.
-fn shim_program() -> PathBuf {
+pub(super) fn shim_program() -> PathBuf {
     let kept = Path::new("/proc/self/exe");
     if kept.exists() {
         return kept.to_owned();

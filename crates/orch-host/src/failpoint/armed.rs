@@ -24,7 +24,7 @@ const DAEMON: &str = "ORCH_FAILPOINT_DAEMON";
 /// How long a killed process may take to be gone.
 const DEATH: Duration = Duration::from_secs(10);
 
-static RUNS: OnceLock<PathBuf> = OnceLock::new();
+static PLACE: OnceLock<PathBuf> = OnceLock::new();
 static PLANNED: OnceLock<Option<Plan>> = OnceLock::new();
 static REACHED: AtomicUsize = AtomicUsize::new(0);
 
@@ -68,8 +68,8 @@ impl FromStr for Plan {
     }
 }
 
-pub(super) fn serve(runs: &Path) {
-    let _ = RUNS.set(runs.to_owned());
+pub(super) fn serve(place: &Path) {
+    let _ = PLACE.set(place.to_owned());
 }
 
 pub(super) fn hand_down(command: &mut Command) {
@@ -116,7 +116,7 @@ fn note(log: &Path, name: &str) -> io::Result<usize> {
 fn act(action: &Action, it: &Description) {
     match action {
         Action::Panic => {
-            note_death(getpid().as_raw_pid());
+            note_own_death();
             panic!("failpoint {}", it.name)
         }
         Action::Pause => die(Signal::STOP),
@@ -136,45 +136,51 @@ fn act(action: &Action, it: &Description) {
 }
 
 /// Leaves a line about a process before something is done to it: who looks on must know of it.
-fn note_death(pid: i32) {
+fn note_death(pid: i32, place: &Path) {
+    let run = place.file_name().unwrap_or_default().to_string_lossy();
     if let Some(log) = std::env::var_os(LOG)
         && let Ok(mut log) = OpenOptions::new().append(true).create(true).open(log)
     {
-        let _ = writeln!(log, "{pid} dies");
+        let _ = writeln!(log, "{pid} dies {run}");
     }
 }
 
+fn note_own_death() {
+    let place = PLACE.get().map_or(Path::new(""), PathBuf::as_path);
+    note_death(getpid().as_raw_pid(), place);
+}
+
 fn die(signal: Signal) {
-    note_death(getpid().as_raw_pid());
+    note_own_death();
     let _ = kill_process(getpid(), signal);
 }
 
 fn kill_daemon() {
     if let Ok(text) = std::env::var(DAEMON) {
-        kill(&text);
+        kill(&text, Path::new("runs"));
     }
 }
 
 /// Every shim of the project that has passed its gate. Of one that has not, nobody knows.
 fn kill_shims() {
-    let Some(runs) = RUNS.get() else { return };
+    let Some(runs) = PLACE.get() else { return };
     for run in std::fs::read_dir(runs).into_iter().flatten().flatten() {
         let ended = run.path().join(name::EXIT_RECORD).exists();
         if let Ok(gate) = std::fs::read_to_string(run.path().join(name::STARTED))
             && !ended
         {
-            kill(&gate);
+            kill(&gate, &run.path());
         }
     }
 }
 
 /// Kills the process of this identity, if it is still the one, and waits until it is dead.
-fn kill(identity: &str) {
+fn kill(identity: &str, place: &Path) {
     let Ok(identity) = serde_json::from_str::<Identity>(identity) else {
         return;
     };
     if let Ok(Some(process)) = identity.open() {
-        note_death(identity.pid);
+        note_death(identity.pid, place);
         let _ = process.signal(Signal::KILL);
         process.wait_end(DEATH);
     }

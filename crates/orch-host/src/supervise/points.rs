@@ -10,12 +10,12 @@ pub(super) enum Stage {
     Created,
     /// All of it is written, under a temporary name.
     Written,
-    /// It is durable under a temporary name.
+    /// It is as durable as it will be, under a temporary name.
     Synced,
     /// It has its name.
     Renamed,
-    /// It is durable under its name.
-    Durable,
+    /// It has its name and all of it, as durable as it will be.
+    Complete,
 }
 
 /// Says that the writing of the file `name` has come this far.
@@ -24,13 +24,13 @@ pub(super) fn reached(name: &str, stage: Stage) {
         (name::SPEC, Stage::Written) => Point::SpecWritten,
         (name::SPEC, Stage::Renamed) => Point::SpecRenamed,
         (name::STARTED, Stage::Created) => Point::GateCreated,
-        (name::STARTED, Stage::Durable) => Point::GateWritten,
-        (name::PID_RECORD, Stage::Written) => Point::PidWritten,
-        (name::PID_RECORD, Stage::Renamed) => Point::PidRenamed,
+        (name::STARTED, Stage::Complete) => Point::GateWritten,
+        (name::PID_RECORD, Stage::Created) => Point::PidCreated,
+        (name::PID_RECORD, Stage::Complete) => Point::PidWritten,
         (name::EXIT_RECORD, Stage::Written) => Point::ExitWritten,
         (name::EXIT_RECORD, Stage::Synced) => Point::ExitSynced,
         (name::EXIT_RECORD, Stage::Renamed) => Point::ExitRenamed,
-        (name::EXIT_RECORD, Stage::Durable) => Point::ExitDurable,
+        (name::EXIT_RECORD, Stage::Complete) => Point::ExitDurable,
         _ => return,
     };
     failpoint::hit(point);
