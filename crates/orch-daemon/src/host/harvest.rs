@@ -21,23 +21,24 @@ impl Machine {
     /// Reports an end. The caller has claimed the harvest; it is released if this fails, so that
     /// the sweep comes back to it.
     pub(super) fn harvest(&self, live: &Arc<LiveRun>, standing: Standing) {
-        failpoint::hit(Point::RecordRead);
         let Some(end) = end_of(live, &standing) else {
             return live.release_harvest();
         };
-        let report = caught(|| match standing {
-            Standing::Ended(record) => self.seen(live, &record, end.clone()),
-            Standing::Lost(_) => self.lost(live, end.clone()),
-            _ => Ok(Report::bare(end.clone(), convert::now())),
+        let report = caught(|| {
+            failpoint::hit(Point::RecordRead);
+            match standing {
+                Standing::Ended(record) => self.seen(live, &record, end.clone()),
+                Standing::Lost(_) => self.lost(live, end.clone()),
+                _ => Ok(Report::bare(end.clone(), convert::now())),
+            }
         });
         match report {
             Ok(Ok(report)) => self.tell_ended(&live.run.id, report),
             Err(panic) => {
                 // No output, however odd, may keep a run from ending.
                 self.warn(&live.run.id, panic.clone());
-                let warnings = vec![format!("its output was not understood: {panic}")];
-                let report = Report::bare(end, convert::now());
-                self.tell_ended(&live.run.id, Report { warnings, ..report });
+                let report = self.not_understood(live, end, &panic);
+                self.tell_ended(&live.run.id, report);
             }
             Ok(Err(error)) => {
                 self.warn(
@@ -47,6 +48,18 @@ impl Machine {
                 live.release_harvest();
             }
         }
+    }
+
+    /// The end without the agent's words. What it left is saved all the same: a task must not be
+    /// done without its work.
+    fn not_understood(&self, live: &LiveRun, end: End, panic: &str) -> Report {
+        let mut report = Report::bare(end, convert::now());
+        if let Err(panic) = caught(|| self.save(live, &mut report)) {
+            self.warn(&live.run.id, panic);
+        }
+        let warning = format!("its output was not understood: {panic}");
+        report.warnings.push(warning);
+        report
     }
 
     fn seen(&self, live: &LiveRun, record: &ExitRecord, end: End) -> io::Result<Report> {

@@ -32,8 +32,11 @@ impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
     pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
         let (again, id) = ((run.clone(), task.clone()), run.id.clone());
-        failpoint::hit(Point::StartTaken);
-        let started = caught(|| self.try_start(run, task, output)).unwrap_or_else(|panic| {
+        let started = caught(|| {
+            failpoint::hit(Point::StartTaken);
+            self.try_start(run, task, output)
+        })
+        .unwrap_or_else(|panic| {
             let evidence = "starting the agent";
             Err(failure(FailureCode::SpawnFailed, panic, evidence))
         });
@@ -256,8 +259,20 @@ impl Machine {
         }
     }
 
-    /// Finds out how a run stands that an earlier daemon had in hand.
+    /// Finds out how a run stands that an earlier daemon had in hand. Whatever goes wrong, the run
+    /// is watched afterwards: one that nobody looks at would stay as it is for ever.
     pub(super) fn adopt(&self, run: Run, task: Task, output: &Output) {
+        let (again, of) = ((run.clone(), task.clone()), run.id.clone());
+        if let Err(panic) = caught(|| self.try_adopt(run, task, output)) {
+            self.warn(&of, panic);
+            let dir = RunDir::new(&self.shared.project.runs(), &of);
+            if let Ok(adapter) = find_adapter(&again.0) {
+                self.attend(again.0, again.1, dir, adapter, output);
+            }
+        }
+    }
+
+    fn try_adopt(&self, run: Run, task: Task, output: &Output) {
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
         let adapter = match find_adapter(&run) {
             Ok(adapter) => adapter,
