@@ -269,6 +269,7 @@ impl Foundation {
         let config = config::load(project, &adapters())?;
         let store = SqliteStore::open(&project.database())?;
         let ground = ground(project, lock)?;
+        orch_host::failpoint::serve(&project.runs());
         tell_opening(&store, project, &log);
         let mut reader = store.reader()?;
         let last_event = reader.last_event()?;

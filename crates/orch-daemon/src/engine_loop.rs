@@ -5,6 +5,7 @@
 //! not be recorded is kept and tried again: news is never dropped because the disk is full.
 
 mod over;
+mod points;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use orch_core::ledger::LedgerError;
 use orch_core::request::{Answer, Refusal};
 use orch_core::wait::Service;
 use orch_core::{TaskId, Timestamp};
+use orch_host::failpoint::{self, Point};
 use orch_store::sqlite::SqliteStore;
 use orch_store::{Reader, Store};
 
@@ -91,10 +93,12 @@ impl EngineLoop {
                 self.answer_settled();
             }
         }
+        failpoint::hit(Point::LoopEnded);
         let end = self.end();
         self.let_landing_waiters_go();
         self.host.close();
         self.scribe.close();
+        failpoint::hit(Point::HandsClosed);
         // Streams that follow end now, with everything there was.
         self.shared.set_service(Service::Stopped);
         self.shared.publish(self.last_event);
@@ -215,6 +219,7 @@ impl EngineLoop {
             return None;
         }
         self.ending = Some(ending);
+        failpoint::hit(Point::DrainBegun);
         let (event, message) = match ending {
             Ending::Close => return None,
             Ending::Drain => (
@@ -252,7 +257,10 @@ impl EngineLoop {
             .store
             .transact(|ledger| transaction(ledger, &inputs, permit, &config.core));
         match outcome {
-            Ok(recorded) => self.follow(recorded, replies),
+            Ok(recorded) => {
+                points::committed(&inputs, &recorded.effects);
+                self.follow(recorded, replies)
+            }
             Err(error) => {
                 self.not_recorded(&error, inputs, replies);
                 false
@@ -311,6 +319,7 @@ impl EngineLoop {
         for (reply, answer) in replies.into_iter().zip(recorded.answers) {
             if let (Some(reply), Some(answer)) = (reply, answer) {
                 self.answer(reply, answer);
+                failpoint::hit(Point::RequestAnswered);
             }
         }
         self.answer_landings(facts.iter().map(|fact| &fact.event));

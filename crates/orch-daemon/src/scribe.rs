@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use orch_core::run::Run;
+use orch_host::failpoint::{self, Point};
 use orch_host::run_dir::RunDir;
 
 use crate::convert;
@@ -85,5 +86,8 @@ fn replace(page: &Page) -> io::Result<()> {
     let path = page.dir.run_json();
     let new = path.with_extension("json.new");
     fs::write(&new, &page.text)?;
-    fs::rename(&new, path)
+    failpoint::hit(Point::CopyWritten);
+    fs::rename(&new, path)?;
+    failpoint::hit(Point::CopyRenamed);
+    Ok(())
 }

@@ -10,6 +10,7 @@ use orch_core::{RunId, Timestamp};
 use orch_host::supervise;
 use orch_store::{StoreError, Transaction};
 
+use super::points;
 use crate::convert;
 use crate::log::chain;
 use crate::wake::NotDone;
@@ -51,6 +52,7 @@ pub(super) fn transaction(
         recorded.take(ledger, input, &mut context)?;
     }
     recorded.plan(ledger, permit, &mut context)?;
+    points::committing(inputs, &recorded.effects);
     recorded.next_due = ledger.next_due()?;
     recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
     Ok(recorded)

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use notify::Watcher;
 use orch_core::RunId;
 use orch_core::engine::Input;
+use orch_host::failpoint::{self, Point};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, What};
 use orch_host::transcript::Transcript;
@@ -166,6 +167,7 @@ fn read_changes(changes: &Receiver<PathBuf>, machine: &Machine) {
         let paths: BTreeSet<PathBuf> = std::iter::once(path).chain(changes.try_iter()).collect();
         for run in paths.iter().filter_map(|path| run_of(path)) {
             if let Some(live) = machine.live(&run) {
+                failpoint::hit(Point::OutputRead);
                 machine.read_output(&live);
             }
         }
@@ -203,6 +205,7 @@ fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
         match news.what {
             What::Started => machine.spawned(&live, convert::now()),
             What::Ended => {
+                failpoint::hit(Point::EndHeard);
                 let machine = Arc::clone(machine);
                 jobs.queue(move || machine.inspect(&live));
             }
@@ -212,6 +215,7 @@ fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
 
 fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs, output: &Output) {
     while stopped.recv_timeout(SWEEP) == Err(RecvTimeoutError::Timeout) {
+        failpoint::hit(Point::SweepBegun);
         if let Some(why) = machine.shared.lost_ground() {
             // Nothing more is looked at: what would be found could not be recorded.
             let _ = machine.shared.wakes.send(Wake::Broken(why));

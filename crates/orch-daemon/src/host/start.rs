@@ -14,6 +14,7 @@ use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
 use orch_host::adapter::{self, Adapter, Invocation};
 use orch_host::environment;
+use orch_host::failpoint::{self, Point};
 use orch_host::prompt::{self, PromptInput};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Limits, Spec, Standing};
@@ -31,7 +32,11 @@ impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
     pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
         let (again, id) = ((run.clone(), task.clone()), run.id.clone());
-        let started = caught(|| self.try_start(run, task, output)).unwrap_or_else(|panic| {
+        let started = caught(|| {
+            failpoint::hit(Point::StartTaken);
+            self.try_start(run, task, output)
+        })
+        .unwrap_or_else(|panic| {
             let evidence = "starting the agent";
             Err(failure(FailureCode::SpawnFailed, panic, evidence))
         });
@@ -79,7 +84,9 @@ impl Machine {
         };
         dir.create()
             .map_err(|error| spawn_failed("making the run directory", &error))?;
+        failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
+        failpoint::hit(Point::WorktreeReady);
         let invocation = (adapter.invocation)(&entry.settings())
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
         self.write_prompt(
@@ -90,6 +97,7 @@ impl Machine {
             invocation.preamble.as_deref(),
         )
         .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        failpoint::hit(Point::PromptWritten);
         let environment = self.environment(entry, adapter, &invocation, &task, &run, &dir)?;
         let spec = self.spec(
             &run,
@@ -251,8 +259,20 @@ impl Machine {
         }
     }
 
-    /// Finds out how a run stands that an earlier daemon had in hand.
+    /// Finds out how a run stands that an earlier daemon had in hand. Whatever goes wrong, the run
+    /// is watched afterwards: one that nobody looks at would stay as it is for ever.
     pub(super) fn adopt(&self, run: Run, task: Task, output: &Output) {
+        let (again, of) = ((run.clone(), task.clone()), run.id.clone());
+        if let Err(panic) = caught(|| self.try_adopt(run, task, output)) {
+            self.warn(&of, panic);
+            let dir = RunDir::new(&self.shared.project.runs(), &of);
+            if let Ok(adapter) = find_adapter(&again.0) {
+                self.attend(again.0, again.1, dir, adapter, output);
+            }
+        }
+    }
+
+    fn try_adopt(&self, run: Run, task: Task, output: &Output) {
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
         let adapter = match find_adapter(&run) {
             Ok(adapter) => adapter,
@@ -264,7 +284,10 @@ impl Machine {
                 return;
             }
         };
-        match inspect_recorded(&dir, &run) {
+        failpoint::hit(Point::Adopting);
+        let standing = inspect_recorded(&dir, &run);
+        failpoint::hit(Point::Adopted);
+        match standing {
             Ok(Standing::Fresh) if run.stop.is_some() => {
                 let message = "stopped before the agent was started";
                 let evidence = "its launch gate was shut";
@@ -306,6 +329,7 @@ impl Machine {
     /// Notes that the agent's process exists.
     pub(super) fn spawned(&self, live: &LiveRun, at: Timestamp) {
         if !live.spawned_told.swap(true, Ordering::AcqRel) {
+            failpoint::hit(Point::RunningHeard);
             self.tell(Input::Spawned {
                 run: live.run.id.clone(),
                 at,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::agent::Agent;
 use super::watch::End;
 use super::{Logs, note};
+use crate::failpoint::{self, Point};
 use crate::run_dir::name;
 use crate::supervise::files::{Dir, Survives};
 use crate::supervise::process::TICKS_PER_SECOND;
@@ -32,6 +33,7 @@ pub(super) fn record(spec: &Spec, agent: &Agent, logs: &Logs, end: End) -> ExitR
             warnings.push(format!("{name} may not survive a power cut: {error}"));
         }
     }
+    failpoint::hit(Point::LogsSynced);
     ExitRecord {
         run: spec.run.clone(),
         attempt: spec.attempt,

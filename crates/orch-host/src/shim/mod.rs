@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use orch_core::run::{Failure, FailureCode};
 
+use crate::failpoint::{self, Point};
 use crate::run_dir::name;
 use crate::supervise::files::{Dir, Small};
 use crate::supervise::news::{self, News, What};
@@ -86,6 +87,8 @@ fn note(text: &str) {
 }
 
 fn live(path: &Path) -> io::Result<()> {
+    failpoint::serve(path);
+    failpoint::hit(Point::ShimEntered);
     let dir = Dir::open(path)?;
     let _ = NOTES.set(dir.try_clone()?);
     // A session of its own, so that no terminal and no group signal reaches it. It fails only
@@ -96,6 +99,7 @@ fn live(path: &Path) -> io::Result<()> {
     let Some(lock) = enter(&dir)? else {
         return Ok(());
     };
+    failpoint::hit(Point::ShimLocked);
     let spec = read_spec(&dir)?;
     let Some(record) = supervise(&dir, &spec, &signals) else {
         return Ok(());
@@ -104,6 +108,7 @@ fn live(path: &Path) -> io::Result<()> {
         note("the run directory is gone; the end of the run cannot be recorded");
     }
     tell(&spec, What::Ended);
+    failpoint::hit(Point::EndTold);
     drop(lock);
     Ok(())
 }
@@ -143,6 +148,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Ok(logs) => logs,
         Err(error) => return Some(not_started(spec, unprepared("its log files", &error))),
     };
+    failpoint::hit(Point::LogsOpened);
     match pass_gate(dir, spec) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return None,
@@ -155,6 +161,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Ok(agent) => agent,
         Err(failure) => return Some(not_started(spec, failure)),
     };
+    failpoint::hit(Point::AgentSpawned);
     announce(dir, spec, &agent);
     let end = watch::Watch::new(&agent, spec, signals, &logs).until_end();
     Some(Record::Ended(end::record(spec, &agent, &logs, end)))
@@ -163,6 +170,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
 /// After this the attempt is never started again, by whomever.
 fn pass_gate(dir: &Dir, spec: &Spec) -> io::Result<()> {
     dir.reserve::<RESERVE_BYTES>(name::EXIT_RESERVE)?;
+    failpoint::hit(Point::ReserveWritten);
     let this = Identity::of(rustix::process::getpid().as_raw_pid())?;
     let text = serde_json::to_vec(&this).map_err(io::Error::other)?;
     dir.create_new(name::STARTED, &text, spec.files_survive())
@@ -182,6 +190,7 @@ fn announce(dir: &Dir, spec: &Spec, agent: &Agent) {
         note(&format!("cannot write {}: {error}", name::PID_RECORD));
     }
     tell(spec, What::Started);
+    failpoint::hit(Point::HelloSent);
 }
 
 fn tell(spec: &Spec, what: What) {

@@ -12,6 +12,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::points::{self, Stage};
+
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 const CAREFUL: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOFOLLOW)
@@ -121,11 +123,13 @@ impl Dir {
     ) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | CAREFUL;
         let mut file = File::from(rustix::fs::openat(&self.fd, name, flags, PRIVATE)?);
+        points::reached(name, Stage::Created);
         file.write_all(bytes)?;
         if survives == Survives::PowerCut {
             file.sync_all()?;
             self.sync()?;
         }
+        points::reached(name, Stage::Complete);
         Ok(())
     }
 
@@ -142,13 +146,17 @@ impl Dir {
         let mut file = self.open_scratch(temporary)?;
         file.write_all(bytes)?;
         file.set_len(bytes.len() as u64)?;
+        points::reached(name, Stage::Written);
         if survives == Survives::PowerCut {
             file.sync_all()?;
         }
+        points::reached(name, Stage::Synced);
         rustix::fs::renameat(&self.fd, temporary, &self.fd, name)?;
+        points::reached(name, Stage::Renamed);
         if survives == Survives::PowerCut {
             self.sync()?;
         }
+        points::reached(name, Stage::Complete);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::reaper::adopt_unowned;
 #[cfg(target_os = "linux")]
 use super::server::{Answer, Server};
 use super::spec::Spec;
+use crate::failpoint::{self, Point};
 use crate::run_dir::{RunDir, name};
 
 /// The hidden subcommand under which a program calls [`shim_main`](super::shim_main).
@@ -110,7 +111,9 @@ impl Launcher {
         self.start(&path).map_err(|source| LaunchError::Spawn {
             program: self.program.clone(),
             source,
-        })
+        })?;
+        failpoint::hit(Point::ShimSpawned);
+        Ok(())
     }
 
     /// Has the shim made. A server that does not answer is replaced and the request repeated: had
@@ -150,6 +153,7 @@ impl Launcher {
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
+        crate::failpoint::hand_down(&mut command);
         super::reaper::spawn_unowned(&mut command)
     }
 }

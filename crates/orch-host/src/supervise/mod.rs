@@ -29,6 +29,7 @@ pub(crate) mod clock;
 pub(crate) mod files;
 mod launch;
 pub(crate) mod news;
+mod points;
 pub(crate) mod process;
 mod reaper;
 pub(crate) mod record;

@@ -18,6 +18,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socketpair};
 
 use super::reaper::{OwnedChild, spawn_owned};
+use crate::failpoint;
 
 /// The hidden subcommand under which a program calls [`shims_main`](super::shims_main).
 pub const SHIMS_COMMAND: &str = "__shims";
@@ -92,6 +93,7 @@ impl Server {
             .stdin(theirs)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
+        failpoint::hand_down(&mut command);
         Ok(Self {
             child: spawn_owned(&mut command)?,
             socket,
