@@ -129,7 +129,7 @@ impl Machine {
             Arc::clone(live)
         };
         *locked(&live.since) = Instant::now();
-        output.watch(&live.dir);
+        output.watch(&live.run.id, &live.dir);
         live
     }
 
@@ -174,6 +174,9 @@ impl Machine {
 
     /// Why the run before this one was not a success.
     fn previous_failure(&self, run: &Run) -> Option<Failure> {
+        if run.attempt <= 1 {
+            return None;
+        }
         let filter = orch_store::RunFilter {
             task: Some(run.task.clone()),
             limit: 2,
