@@ -8,6 +8,7 @@ mod error;
 pub mod memory;
 mod query;
 mod rows;
+pub mod seed;
 pub mod sqlite;
 mod whole;
 
