@@ -100,7 +100,7 @@ impl Daemon {
             std::process::id(),
             project.socket().display()
         );
-        (shared.log)(&LogLine::note("info", "serving", message));
+        shared.log.say(LogLine::note("info", "serving", message));
         Ok(parts.build(duty, Some(server), signals, lock))
     }
 
@@ -324,6 +324,8 @@ impl Foundation {
             broken: None,
             next_due: None,
             last_event: self.last_event,
+            at_rest: false,
+            plan_owed: true,
         };
         let engine = std::thread::spawn(move || engine.run());
         Daemon {
@@ -340,7 +342,7 @@ impl Foundation {
 /// Says what was remarkable about the database when it was opened.
 fn tell_opening(store: &SqliteStore, project: &Project, log: &LogSink) {
     let opening = store.opening();
-    let say = |level, message: String| log(&LogLine::note(level, "database", message));
+    let say = |level, message: String| log.say(LogLine::note(level, "database", message));
     if opening.unclean_stop {
         say(
             "warn",
@@ -404,6 +406,6 @@ fn heal(scribe: &Scribe, reader: &mut dyn Reader) {
         ..Default::default()
     };
     for run in reader.runs(&filter).unwrap_or_default() {
-        scribe.heal(&run);
+        scribe.heal(run);
     }
 }

@@ -294,8 +294,19 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
 
     /// Moves a task, rewrites its row and settles everyone who waits for it.
     fn move_task(&mut self, task: &mut Task, event: TaskEvent) -> Result<()> {
+        self.move_task_through(task, [event])
+    }
+
+    /// Moves a task several times and writes once what came of it.
+    fn move_task_through(
+        &mut self,
+        task: &mut Task,
+        events: impl IntoIterator<Item = TaskEvent>,
+    ) -> Result<()> {
         let before = task.status();
-        task.state = lifecycle::next_task(&task.state, event)?;
+        for event in events {
+            task.state = lifecycle::next_task(&task.state, event)?;
+        }
         self.write_task(task)?;
         let after = task.status();
         for kind in DependencyKind::ALL {

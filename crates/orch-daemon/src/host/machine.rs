@@ -59,7 +59,7 @@ impl Machine {
     pub(super) fn warn(&self, run: &RunId, message: String) {
         let mut line = LogLine::note("warn", "trouble", message);
         line.run = Some(run.to_string());
-        (self.shared.log)(&line);
+        self.shared.log.say(line);
     }
 
     pub(super) fn live(&self, run: &RunId) -> Option<Arc<LiveRun>> {
@@ -150,7 +150,7 @@ impl Machine {
         if let Err(error) = discarded {
             let mut line = LogLine::note("warn", "trouble", chain(&error));
             line.task = Some(task.id.to_string());
-            (self.shared.log)(&line);
+            self.shared.log.say(line);
         }
     }
 }

@@ -137,7 +137,7 @@ impl Machine {
             Arc::clone(live)
         };
         *locked(&live.since) = Instant::now();
-        output.watch(&live.dir);
+        output.watch(&live.run.id, &live.dir);
         live
     }
 
@@ -182,7 +182,7 @@ impl Machine {
 
     /// Why the run before this one was not a success.
     fn previous_failure(&self, run: &Run) -> Option<Failure> {
-        if run.attempt == 1 {
+        if run.attempt <= 1 {
             return None;
         }
         let filter = orch_store::RunFilter {

@@ -427,6 +427,34 @@ fn a_blocked_landing_waits_for_a_person_and_can_be_tried_again() {
 }
 
 #[test]
+fn work_in_the_shared_directory_is_done_with_its_approval() {
+    let mut bench = Bench::new();
+    let shared = |title, review| NewTask {
+        workspace: Some(WorkspaceMode::Shared),
+        review: Some(review),
+        ..new(title)
+    };
+    let by_itself = started(&mut bench, shared("a", ReviewMode::Auto));
+    let before = bench.effects.len();
+    bench.end(&by_itself, success());
+    assert_eq!(bench.task(&by_itself).state, TaskState::Done);
+    let by_hand = started(&mut bench, shared("b", ReviewMode::Manual));
+    bench.end(&by_hand, success());
+    let approve = Request::Approve { task: by_hand };
+    match bench.ask(approve) {
+        Answer::Task(task) => assert_eq!(task.state, TaskState::Done),
+        other => panic!("{other:?}"),
+    }
+    let landings = bench.effects[before..]
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Land { .. }));
+    assert_eq!(landings.count(), 0, "there is nothing to land");
+    let facts = bench.facts();
+    let told = ["task_review", "task_approved", "task_done"];
+    assert!(facts.ends_with(&told), "{facts:?}");
+}
+
+#[test]
 fn what_a_dead_daemon_left_is_named_at_the_next_start() {
     let mut bench = Bench::new();
     let landing = started(
