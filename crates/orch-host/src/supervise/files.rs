@@ -115,6 +115,12 @@ impl Dir {
         self.sync()
     }
 
+    /// Makes an empty file, unless it is there. Survives the death of this process, and a power
+    /// cut perhaps not.
+    pub(crate) fn touch(&self, name: &str) -> io::Result<()> {
+        self.open_scratch(name).map(drop)
+    }
+
     /// Sets `bytes` blocks of disk aside under this name.
     pub(crate) fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
         let mut file = self.open_scratch(name)?;

@@ -23,7 +23,7 @@ const REST: Duration = Duration::from_secs(60);
 const STOP_GRACE_MS: u64 = 200;
 const LEAK_GRACE_MS: u64 = 50;
 /// Between two looks at a daemon that serves on. It has nothing to wait for from outside.
-const LOOK_MS: u64 = 5;
+const LOOK_MS: u64 = 20;
 
 /// A round that is being played.
 pub(super) struct Round<'a> {
