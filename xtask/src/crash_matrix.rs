@@ -84,6 +84,19 @@ pub fn run(options: &Options) -> Result<String> {
     judge(&points, &outcomes)
 }
 
+/// Every point with every kill; what each run of the tests plays.
+///
+/// # Errors
+/// As for [`run`].
+pub fn kills() -> Result<String> {
+    run(&Options {
+        point: String::new(),
+        victim: vec![Who::Daemon, Who::Shim, Who::Both],
+        seed: 0,
+        threads: None,
+    })
+}
+
 /// Builds `orch` with failpoints beside the one without, and puts that one back.
 fn build() -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);

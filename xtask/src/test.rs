@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::crash_matrix;
 use crate::sim;
 use crate::steps::{self, Passed, Step};
 use crate::tidy;
@@ -62,6 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
             total.judge()
         }),
         Step::new("simulator", || sim::many(0, SEEDS).map(Passed::Done)),
+        Step::new("crashes", || crash_matrix::kills().map(Passed::Done)),
         Step::new("docs", docs),
         Step::new("deny", deny),
     ];

@@ -201,14 +201,13 @@ impl Drop for Daemon {
     }
 }
 
-/// Takes the lock for a daemon. A command that works alone holds it for milliseconds and is waited
-/// for; another daemon is not.
+/// Takes the lock for a daemon. Who is about to let go of it is waited for; another daemon is not.
 fn take_lock_after_commands(project: &Project, purpose: &str) -> Result<StateLock, StartError> {
     let begun = Instant::now();
     loop {
         match take_lock(project, purpose) {
             Err(StartError::Locked { holder })
-                if holder.starts_with(COMMAND) && begun.elapsed() < COMMANDS =>
+                if is_letting_go(&holder) && begun.elapsed() < COMMANDS =>
             {
                 // Nothing tells when a lock is let go of, short of waiting for it blindly.
                 std::thread::sleep(PAUSE);
@@ -216,6 +215,21 @@ fn take_lock_after_commands(project: &Project, purpose: &str) -> Result<StateLoc
             taken => return taken,
         }
     }
+}
+
+/// Whether a holder has the lock for milliseconds only: a command that works alone, or what a
+/// daemon was just starting when it was killed. Until such a process executes its command it has
+/// open whatever the daemon had, and the lock says the name of one that is gone.
+fn is_letting_go(holder: &str) -> bool {
+    let pid = holder
+        .rsplit_once("pid ")
+        .and_then(|(_, pid)| pid.parse().ok());
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    let is_gone = |pid| {
+        let asked = rustix::process::test_kill_process(pid);
+        asked == Err(rustix::io::Errno::SRCH)
+    };
+    holder.starts_with(COMMAND) || pid.is_some_and(is_gone)
 }
 
 fn take_lock(project: &Project, purpose: &str) -> Result<StateLock, StartError> {
@@ -407,5 +421,22 @@ fn heal(scribe: &Scribe, reader: &mut dyn Reader) {
     };
     for run in reader.runs(&filter).unwrap_or_default() {
         scribe.heal(run);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_and_a_daemon_that_is_gone_are_waited_for_and_a_daemon_that_lives_is_not() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let gone = child.id();
+        child.wait().unwrap();
+        let lives = std::process::id();
+        assert!(is_letting_go(&format!("{COMMAND}, pid {lives}")));
+        assert!(is_letting_go(&format!("orch serve, pid {gone}")));
+        assert!(!is_letting_go(&format!("orch serve, pid {lives}")));
+        assert!(!is_letting_go("another process"));
     }
 }

@@ -31,6 +31,9 @@ pub mod name {
     pub const STARTED: &str = "started";
     /// Which process the agent is.
     pub const PID_RECORD: &str = "pid.json";
+    /// Becomes `pid.json`. It is there, empty, before the agent is: whoever finds
+    /// neither knows that the agent was never started.
+    pub const PID_TEMPORARY: &str = "pid.temporary";
     /// What the shim itself had to say, for people.
     pub const SHIM_LOG: &str = "shim.log";
     /// What the agent did, one event per line.

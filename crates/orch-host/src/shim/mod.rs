@@ -157,6 +157,10 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
     if signals.take_stops() > 0 {
         return Some(not_started(spec, stopped_before_start()));
     }
+    // From here on nobody can tell by its absence that the agent was never started.
+    if let Err(error) = dir.touch(name::PID_TEMPORARY) {
+        return Some(not_started(spec, unprepared("that it is to start", &error)));
+    }
     let agent = match Agent::start(spec, &logs) {
         Ok(agent) => agent,
         Err(failure) => return Some(not_started(spec, failure)),
@@ -184,7 +188,10 @@ fn announce(dir: &Dir, spec: &Spec, agent: &Agent) {
     };
     let written = serde_json::to_vec(&record)
         .map_err(io::Error::other)
-        .and_then(|text| dir.create_new(name::PID_RECORD, &text, spec.files_survive()));
+        .and_then(|text| {
+            let survives = spec.files_survive();
+            dir.replace(name::PID_RECORD, name::PID_TEMPORARY, &text, survives)
+        });
     // The run goes on without: the record of its end does not need it.
     if let Err(error) = written {
         note(&format!("cannot write {}: {error}", name::PID_RECORD));

@@ -160,6 +160,12 @@ impl Dir {
         Ok(())
     }
 
+    /// Makes an empty file, unless it is there. Survives the death of this process, and a power
+    /// cut perhaps not.
+    pub(crate) fn touch(&self, name: &str) -> io::Result<()> {
+        self.open_scratch(name).map(drop)
+    }
+
     /// Sets disk space for `SIZE` bytes aside under this name.
     pub(crate) fn reserve<const SIZE: usize>(&self, name: &str) -> io::Result<()> {
         // Zeros written, not a hole: only what was written has its space when the disk is full.

@@ -165,6 +165,19 @@ impl Handle {
     }
 }
 
+/// Whether a process that carries a run's marker can be the agent itself and not something the
+/// agent started: a shim makes the agent the leader of a group, and a leader of a group can never
+/// begin a session of its own. What cannot be told counts as the agent.
+pub(crate) fn may_be_agent(process: &Process) -> bool {
+    let Some(pid) = Pid::from_raw(process.pid) else {
+        return false;
+    };
+    let leads = |of: rustix::io::Result<Pid>| of.map(|leader| leader == pid);
+    let group = leads(rustix::process::getpgid(Some(pid)));
+    let session = leads(rustix::process::getsid(Some(pid)));
+    group.unwrap_or(true) && !session.unwrap_or(false)
+}
+
 /// Everything that descends from `root`, not counting it, in an order that puts parents first.
 pub(crate) fn descendants(table: &[Process], root: i32) -> Vec<Process> {
     let mut found: Vec<Process> = Vec::new();

@@ -12,7 +12,7 @@ use orch_core::run::{Failure, FailureCode};
 use orch_core::{RunId, Timestamp};
 
 use super::files::{Dir, Small};
-use super::process::{Identity, Life, TICKS_PER_SECOND, marked};
+use super::process::{Identity, Life, Process, TICKS_PER_SECOND, marked, may_be_agent};
 use super::reaper::{self, Reaped};
 use super::record::{self, ExitRecord, PidRecord, RECORD_BYTES, Record, Source, Started};
 use super::spec::MARKER;
@@ -159,11 +159,13 @@ impl Inspection<'_> {
         // every copy of its descriptor, so until the agent executes its command the lock is
         // held, and from then on it carries its marker. The gate is not asked: somebody may be
         // removing the directory, file by file.
-        if agent.is_none()
-            && let Some(process) = self.marked_process()?
-        {
+        let marked = match agent {
+            None => self.marked_processes()?,
+            Some(_) => Vec::new(),
+        };
+        if let Some(process) = marked.iter().find(|process| may_be_agent(process)) {
             return Ok(Standing::Unsupervised {
-                pid: process,
+                pid: process.pid,
                 started_at: None,
             });
         }
@@ -187,19 +189,19 @@ impl Inspection<'_> {
                 Standing::Fresh
             });
         }
-        self.abandoned(agent.as_ref())
+        self.abandoned(agent.as_ref(), !marked.is_empty())
     }
 
-    /// A process that carries the run's marker. In the middle of executing its command a process
+    /// The processes that carry the run's marker. In the middle of executing its command a process
     /// has let go of the lock and shows no environment yet: it is looked for a second time.
-    fn marked_process(&self) -> io::Result<Option<i32>> {
+    fn marked_processes(&self) -> io::Result<Vec<Process>> {
         let find = || marked(MARKER, self.run.as_str());
         let mut found = find()?;
         if found.is_empty() && self.gate_passed && !is_over(self.boot) {
             std::thread::sleep(EXECUTING);
             found = find()?;
         }
-        Ok(found.first().map(|process| process.pid))
+        Ok(found)
     }
 
     /// What the process table or the reaper knows of the agent, if anything.
@@ -222,8 +224,9 @@ impl Inspection<'_> {
         }))
     }
 
-    /// The gate was passed, nothing lives, and nobody saw the end.
-    fn abandoned(&self, agent: Option<&PidRecord>) -> io::Result<Standing> {
+    /// The gate was passed, the agent does not live, and nobody saw the end. `left` is whether
+    /// something that it started lives on.
+    fn abandoned(&self, agent: Option<&PidRecord>, left: bool) -> io::Result<Standing> {
         let gate = self.started()?;
         let of_this_boot = match (&gate, agent) {
             (Some(shim), _) => shim.is_of_this_boot(),
@@ -234,7 +237,9 @@ impl Inspection<'_> {
             return Ok(Standing::Lost(self.rebooted()));
         }
         let written = self.dir.length(name::OUT_LOG) + self.dir.length(name::ERR_LOG);
-        if agent.is_none() && written == 0 {
+        // One that was started may have ended before anything could be written down about it.
+        let began = agent.is_some() || left || written > 0;
+        if !began && !self.dir.exists(name::PID_TEMPORARY)? {
             return Ok(Standing::NotStarted(self.failure(
                 FailureCode::SupervisorDiedAtLaunch,
                 "the supervisor died before the agent was started",
@@ -296,7 +301,11 @@ impl Inspection<'_> {
     }
 
     fn agent(&self) -> io::Result<Option<PidRecord>> {
-        read_json(&self.dir, name::PID_RECORD)
+        Ok(match read_json(&self.dir, name::PID_RECORD)? {
+            // The shim died before it could give the file its name.
+            None => read_json(&self.dir, name::PID_TEMPORARY)?,
+            found => found,
+        })
     }
 
     fn started(&self) -> io::Result<Option<Started>> {

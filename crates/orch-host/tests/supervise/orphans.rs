@@ -16,6 +16,8 @@ crate::tests![
     an_agent_without_a_shim_is_unsupervised_and_then_lost,
     a_subreaper_learns_the_end_of_an_agent_without_a_shim,
     an_agent_is_found_by_its_marker_when_its_shim_died_at_once,
+    an_agent_is_known_by_the_number_its_shim_could_not_give_a_name,
+    what_an_agent_left_behind_is_not_taken_for_it_when_its_shim_died_at_once,
     a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged,
     a_run_whose_directory_is_gone_is_not_lost_while_it_lives,
     a_run_whose_directory_is_gone_can_be_stopped_and_leaves_nothing,
@@ -52,7 +54,7 @@ fn an_agent_is_found_by_its_marker_when_its_shim_died_at_once() {
     bench.started();
     let agent = bench.agent_pid();
     bench.kill_shim();
-    std::fs::remove_file(bench.dir.pid_record()).unwrap();
+    forget_agent(&bench);
     let by_marker = Standing::Unsupervised {
         pid: agent,
         started_at: None,
@@ -60,12 +62,49 @@ fn an_agent_is_found_by_its_marker_when_its_shim_died_at_once() {
     assert_eq!(bench.inspect(), by_marker);
     kill_process(pid(agent), Signal::KILL).unwrap();
     wait_for_end(agent);
-    match bench.inspect() {
-        Standing::NotStarted(failure) => {
-            assert_eq!(failure.code, FailureCode::SupervisorDiedAtLaunch);
-        }
-        other => panic!("{other:?}"),
-    }
+    // It printed nothing and nobody wrote its number down; it ran all the same.
+    assert_lost(&bench.inspect(), FailureCode::SupervisorDied);
+}
+
+/// Leaves what a shim leaves that dies right after it started the agent.
+fn forget_agent(bench: &Bench) {
+    std::fs::remove_file(bench.dir.pid_record()).unwrap();
+    std::fs::write(bench.dir.path().join("pid.temporary"), "").unwrap();
+}
+
+fn an_agent_is_known_by_the_number_its_shim_could_not_give_a_name() {
+    let bench = Bench::new();
+    bench.launch(&bench.shell("exec sleep 600"));
+    bench.started();
+    let agent = bench.agent_pid();
+    bench.kill_shim();
+    let unfinished = bench.dir.path().join("pid.temporary");
+    std::fs::rename(bench.dir.pid_record(), unfinished).unwrap();
+    let standing = bench.inspect();
+    let known =
+        matches!(standing, Standing::Unsupervised { pid, started_at: Some(_) } if pid == agent);
+    assert!(known, "{standing:?}");
+    kill_process(pid(agent), Signal::KILL).unwrap();
+    wait_for_end(agent);
+    assert_lost(&bench.inspect(), FailureCode::SupervisorDied);
+}
+
+/// Promise 15.
+fn what_an_agent_left_behind_is_not_taken_for_it_when_its_shim_died_at_once() {
+    let bench = Bench::new();
+    let mut fifo = bench.fifo();
+    let script = "sleep 600 & setsid sh -c 'echo $$ > fifo; exec sleep 600' & exec sleep 600";
+    bench.launch(&bench.shell(script));
+    bench.started();
+    let left: i32 = fifo.line().parse().unwrap();
+    let agent = bench.agent_pid();
+    bench.kill_shim();
+    forget_agent(&bench);
+    kill_process(pid(agent), Signal::KILL).unwrap();
+    wait_for_end(agent);
+    assert!(is_alive(left));
+    assert_lost(&bench.inspect(), FailureCode::SupervisorDied);
+    assert_ne!(stop(&bench.dir).unwrap(), StopSent::Nothing);
 }
 
 fn a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged() {
@@ -94,6 +133,11 @@ fn a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged() {
             }
             Standing::Unsupervised { .. } => {
                 assert_ne!(stop(&bench.dir).unwrap(), StopSent::Nothing);
+            }
+            // It died between saying that it starts the agent and starting it.
+            Standing::Lost(failure) => {
+                assert_eq!(failure.code, FailureCode::SupervisorDied);
+                assert_eq!(stop(&bench.dir).unwrap(), StopSent::Nothing);
             }
             other => panic!("round {round}: {other:?}"),
         }

@@ -23,7 +23,7 @@ const REST: Duration = Duration::from_secs(60);
 const STOP_GRACE_MS: u64 = 200;
 const LEAK_GRACE_MS: u64 = 50;
 /// Between two looks at a daemon that serves on. It has nothing to wait for from outside.
-const LOOK_MS: u64 = 5;
+const LOOK_MS: u64 = 20;
 
 /// A round that is being played.
 pub(super) struct Round<'a> {
@@ -68,12 +68,13 @@ fn judge(
         grace_ms: (STOP_GRACE_MS + LEAK_GRACE_MS) as i64,
         ..Expect::default()
     };
-    let mut violations = oracle::judge(&scene, &expect);
-    violations.extend(trouble.into_iter().map(|what| Violation {
+    let trouble = trouble.into_iter().map(|what| Violation {
         promise: 12,
         check: "the daemon goes on",
         what,
-    }));
+    });
+    // First, because it may be why the rest is as it is.
+    let violations = trouble.chain(oracle::judge(&scene, &expect)).collect();
     tally.count(&scene);
     for left in &scene.left {
         oracle::signal(left.pid, left.start_time, Signal::KILL);

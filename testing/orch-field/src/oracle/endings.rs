@@ -152,23 +152,19 @@ pub(super) fn lost_has_a_cause(scene: &Scene, _expect: &Expect) -> Vec<String> {
         .collect()
 }
 
+/// How far the clocks of rows and of the ledger may be apart.
+const CLOCK_SLACK_MS: i64 = 50;
+
 fn witnesses_died(scene: &Scene, run: &Row) -> bool {
     let kills = account(scene, run).map(|account| account.faults.shim_killed.as_slice());
     let Some(shim) = kills.unwrap_or_default().iter().min() else {
         return false;
     };
-    let later = scene.ledger.daemon_kills().any(|at| at >= *shim);
-    let before = scene
-        .ledger
-        .daemon
-        .iter()
-        .rev()
-        .find_map(|note| match note {
-            DaemonNote::Started(at) if at <= shim => Some(false),
-            DaemonNote::Killed(at) if at <= shim => Some(true),
-            _ => None,
-        });
-    later || before == Some(true)
+    // The daemon that began the run is the only one that adopts what its shim leaves behind: one
+    // that was started later is no witness, whether or not it lived.
+    let begun = run.number("created_at").unwrap_or(0) - scene.boot_ms - CLOCK_SLACK_MS;
+    let killed = |since: i64| scene.ledger.daemon_kills().any(|at| at >= since);
+    killed(begun.min(*shim))
 }
 
 /// `completed` is exit status 0, or a result event that says success; and these are `completed`.
