@@ -121,6 +121,12 @@ impl Dir {
         self.open_scratch(name).map(drop)
     }
 
+    /// Writes over the beginning of a file and leaves the rest of it as it is, so that no block is
+    /// needed. Survives the death of this process, and a power cut perhaps not.
+    pub(crate) fn overwrite(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.open_scratch(name)?.write_all(bytes)
+    }
+
     /// Sets `bytes` blocks of disk aside under this name.
     pub(crate) fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
         let mut file = self.open_scratch(name)?;
