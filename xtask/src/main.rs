@@ -8,7 +8,12 @@
 )]
 
 mod chaos;
+mod crash_matrix;
 mod lifecycle;
+mod limits;
+mod page;
+mod points;
+mod reliability;
 mod sim;
 mod source;
 mod steps;
@@ -36,10 +41,16 @@ enum Command {
     Sim(sim::Options),
     /// Kill the real daemon, shims and agents at random moments and ask the oracle what was lost.
     Chaos(chaos::Options),
+    /// Let daemon, shim or both die at every failpoint and check the promises after each.
+    CrashMatrix(crash_matrix::Options),
     /// Check the rules of the house that neither the compiler nor clippy checks.
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
     Lifecycle,
+    /// Write the table of docs/limits.md from the constants in the code.
+    Limits,
+    /// Write the tables of docs/reliability.md from what the tests say of themselves.
+    Reliability,
 }
 
 fn main() -> ExitCode {
@@ -47,8 +58,13 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
         Command::Chaos(options) => chaos::run(&options).map(|summary| println!("chaos: {summary}")),
+        Command::CrashMatrix(options) => {
+            crash_matrix::run(&options).map(|summary| println!("crash-matrix: {summary}"))
+        }
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
+        Command::Limits => limits::run(),
+        Command::Reliability => reliability::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

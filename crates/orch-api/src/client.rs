@@ -13,6 +13,7 @@ use std::time::Duration;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -58,6 +59,15 @@ pub enum ClientError {
     /// Nobody answered.
     #[error("no answer from the daemon at {at}")]
     Unreachable {
+        /// The socket, or `this process`.
+        at: String,
+        /// What the system said.
+        #[source]
+        source: BoxError,
+    },
+    /// Something was to be changed, the request was sent, and no answer came.
+    #[error("no answer from {at}: whether it was done is not known")]
+    Unanswered {
         /// The socket, or `this process`.
         at: String,
         /// What the system said.
@@ -390,11 +400,12 @@ impl Client {
         path: &str,
         body: Option<&B>,
     ) -> Result<T> {
+        let changes = changes(&method);
         let request = self.request(method, path, body)?;
         self.inner.runtime.block_on(async {
             let response = self.send(request).await?;
             let status = response.status();
-            let body = self.whole(response.into_body()).await?;
+            let body = self.whole(changes, response.into_body()).await?;
             if status.is_success() {
                 parsed(path, &body)
             } else {
@@ -416,7 +427,7 @@ impl Client {
                 let (client, body) = (self.clone(), response.into_body());
                 return Ok(Chunks { client, body });
             }
-            let body = self.whole(response.into_body()).await?;
+            let body = self.whole(false, response.into_body()).await?;
             Err(refused(path, status, &body))
         })
     }
@@ -449,9 +460,17 @@ impl Client {
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<ResponseBody>> {
         let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
+        let changes = changes(request.method());
         let answer = async {
             match &self.inner.transport {
-                Transport::Socket(path) => over_socket(path, request).await,
+                Transport::Socket(path) => {
+                    let mut sender = connect(path).await.map_err(|it| self.unreachable(it))?;
+                    let response = sender.send_request(request).await;
+                    response
+                        .map(|response| response.map(boxed_body))
+                        // Cancelled means that it was not sent.
+                        .map_err(|error| self.broken(changes && !error.is_canceled(), error))
+                }
                 Transport::Local(service) => {
                     let answer = service.clone().oneshot(request).await;
                     answer.map_err(|never| match never {})
@@ -459,8 +478,8 @@ impl Client {
             }
         };
         let response = match tokio::time::timeout(limit, answer).await {
-            Ok(answer) => answer.map_err(|source| self.unreachable(source))?,
-            Err(elapsed) => return Err(self.unreachable(elapsed.into())),
+            Ok(answer) => answer?,
+            Err(elapsed) => return Err(self.broken(changes, elapsed)),
         };
         self.check_version(&response)?;
         Ok(response)
@@ -481,11 +500,21 @@ impl Client {
         }
     }
 
-    async fn whole(&self, body: ResponseBody) -> Result<Bytes> {
+    async fn whole(&self, changes: bool, body: ResponseBody) -> Result<Bytes> {
         let limited = Limited::new(body, ANSWER_BYTES_MAX);
         match limited.collect().await {
             Ok(collected) => Ok(collected.to_bytes()),
-            Err(source) => Err(self.unreachable(source)),
+            Err(source) => Err(self.broken(changes, source)),
+        }
+    }
+
+    /// An exchange that broke off once the request was under way.
+    fn broken(&self, changes: bool, source: impl Into<BoxError>) -> ClientError {
+        let (at, source) = (self.at(), source.into());
+        if changes {
+            ClientError::Unanswered { at, source }
+        } else {
+            ClientError::Unreachable { at, source }
         }
     }
 
@@ -635,18 +664,18 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
-async fn over_socket(
-    path: &Path,
-    request: Request<Full<Bytes>>,
-) -> std::result::Result<Response<ResponseBody>, BoxError> {
+/// Whether a request of this method changes something.
+fn changes(method: &Method) -> bool {
+    *method != Method::GET
+}
+
+async fn connect(path: &Path) -> std::result::Result<SendRequest<Full<Bytes>>, BoxError> {
     let stream = UnixStream::connect(path).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     // The connection works whenever the caller waits for something; what it could not deliver,
     // the body or the answer reports.
     tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    Ok(response.map(boxed_body))
+    Ok(sender)
 }
 
 fn parsed<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T> {
@@ -840,6 +869,39 @@ mod tests {
             "{error:?}"
         );
         assert!(error.to_string().contains("/nonexistent/orch.sock"));
+    }
+
+    /// Whoever is behind the socket hangs up when it has read something, without an answer.
+    fn who_hangs_up(socket: &Path) -> Client {
+        let listener = std::os::unix::net::UnixListener::bind(socket).expect("a socket");
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let _ = std::io::Read::read(&mut stream, &mut [0; 16]);
+            }
+        });
+        Client::unix(socket).expect("a runtime")
+    }
+
+    /// Promise 34.
+    #[test]
+    fn printed_means_committed() {
+        let home = tempfile::tempdir().expect("a directory");
+        let client = who_hangs_up(&home.path().join("s"));
+        let asked = client.status().expect_err("no answer");
+        assert!(
+            matches!(asked, ClientError::Unreachable { .. }),
+            "{asked:?}"
+        );
+        let changed = client.cancel_task("tsk_1").expect_err("no answer");
+        assert!(
+            matches!(changed, ClientError::Unanswered { .. }),
+            "{changed:?}"
+        );
+        assert!(
+            changed
+                .to_string()
+                .ends_with("whether it was done is not known")
+        );
     }
 
     #[test]

@@ -438,3 +438,74 @@ proptest! {
         prop_assert_eq!(timeless(&run.events()), expected);
     }
 }
+
+/// Where the blocks of a flood lie: offset, length and number of lines of each.
+fn blocks(events: &[serde_json::Value]) -> Vec<(u64, u64, u64)> {
+    let lines = events.iter().map(|event| &event["data"]["lines"]);
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    lines
+        .filter(|lines| lines.is_object())
+        .map(|lines| {
+            (
+                number(&lines["offset"]),
+                number(&lines["length"]),
+                number(&lines["count"]),
+            )
+        })
+        .collect()
+}
+
+/// Fault 24. Injected: four hundred thousand lines `y`, in pieces, with a new daemon after
+/// each piece. Held:
+/// the events stay a small part of the output, tell where every line lies, and are the same however
+/// often they were opened.
+#[test]
+fn a_flood_of_lines_is_no_flood_of_events() {
+    let run = Run::new("shell");
+    let piece = b"y\n".repeat(100_000);
+    for _ in 0..4 {
+        run.print(&piece);
+        let mut transcript = run.open();
+        transcript.advance(NOW).unwrap();
+    }
+    let finished = run.finish();
+    let text = run.events();
+    assert!(text.len() < 16 << 20, "{} bytes of events", text.len());
+    assert_eq!(run.damaged(), None);
+
+    let events = parsed(&text);
+    assert_eq!(events.len() as u64, finished.events);
+    let blocks = blocks(&events);
+    let singles = events.len() - blocks.len();
+    assert_eq!(singles, 100_000);
+    // Block follows block, and together they hold every line after the single ones.
+    let mut at = 200_000;
+    for (offset, length, count) in blocks {
+        assert_eq!((offset, length), (at, count * 2));
+        at += length;
+    }
+    assert_eq!(at, 800_000);
+}
+
+#[test]
+fn what_an_agent_says_is_never_lost_in_its_flood() {
+    let said = r#"{"type":"result","subtype":"success","is_error":false,"result":"all done"}"#;
+    let mut output = b"noise\n".repeat(150_000);
+    output.extend_from_slice(said.as_bytes());
+    output.extend_from_slice(b"\nmore\nnoise");
+    let run = Run::with("claude", &output);
+    run.open().advance(NOW).unwrap();
+    let finished = run.finish();
+    assert_eq!(finished.summary.result.as_deref(), Some("all done"));
+
+    let events = parsed(&run.events());
+    let at = events
+        .iter()
+        .position(|event| event["type"] == "result")
+        .unwrap();
+    assert_eq!(events[at]["end"], 900_000 + said.len() as u64 + 1);
+    let blocks = blocks(&events);
+    let (before, after): (Vec<_>, Vec<_>) = blocks.iter().partition(|block| block.0 < 900_000);
+    let lines = |blocks: Vec<&(u64, u64, u64)>| blocks.iter().map(|block| block.2).sum::<u64>();
+    assert_eq!((lines(before), lines(after)), (50_000, 2));
+}

@@ -29,6 +29,9 @@ fn bytes_read() -> Option<u64> {
         .ok()
 }
 
+/// Fault 25. Injected: a line of 100 MiB and hundreds of thousands of short ones, read while they
+/// are written and once more by the next daemon. Held: nothing is read twice, the long line is one
+/// event that says where it lies, and memory stays below 200 MiB.
 #[test]
 fn long_lines_and_many_lines_are_bounded() {
     let home = tempfile::tempdir().unwrap();
@@ -50,7 +53,9 @@ fn long_lines_and_many_lines_are_bounded() {
         }
         log.flush().unwrap();
         let before = bytes_read();
-        assert_eq!(transcript.advance(NOW).unwrap().events, 1 + part * 50_000);
+        let events = transcript.advance(NOW).unwrap().events;
+        // The long line took all the room there is for single lines, so these come in blocks.
+        assert!(events < 1 + part * 50, "part {part}: {events}");
         if let (Some(before), Some(after)) = (before, bytes_read()) {
             assert!(after - before < 4 << 20, "part {part}: {}", after - before);
         }
@@ -60,7 +65,7 @@ fn long_lines_and_many_lines_are_bounded() {
     let transcript = Transcript::open(dir.clone(), find("shell").unwrap()).unwrap();
     let length = std::fs::metadata(dir.out_log()).unwrap().len();
     let finished = transcript.finish(length, NOW).unwrap();
-    assert_eq!(finished.events, 200_001);
+    assert!(finished.events < 200, "{}", finished.events);
     assert!(
         finished
             .summary

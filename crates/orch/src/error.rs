@@ -199,6 +199,11 @@ impl From<ClientError> for UserError {
                 "unreachable",
                 "'orch doctor' says who serves this project and how it is",
             ),
+            ClientError::Unanswered { .. } => (
+                Kind::Unreachable,
+                "unanswered",
+                "'orch status' and 'orch events' say what was recorded; do not repeat it unseen",
+            ),
             ClientError::Version { .. } => (
                 Kind::Unreachable,
                 "version_mismatch",
@@ -268,6 +273,12 @@ mod tests {
         ClientError::Unreachable { at, source }.into()
     }
 
+    fn unanswered() -> UserError {
+        let at = "/p/.orch/orch.sock".to_owned();
+        let source = io::Error::from(io::ErrorKind::ConnectionReset).into();
+        ClientError::Unanswered { at, source }.into()
+    }
+
     fn version() -> UserError {
         let theirs = "2".to_owned();
         ClientError::Version { ours: 1, theirs }.into()
@@ -301,6 +312,7 @@ mod tests {
             api(503, "busy", "orch is ending", Some("try again in a moment")),
             api(500, "internal", "the store could not be read", None),
             unreachable(),
+            unanswered(),
             version(),
             protocol(),
             UserError::io("cannot write /p/x", &full),

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 pub mod chaos;
+pub mod matrix;
 pub mod oracle;
 mod project;
 

@@ -181,6 +181,12 @@ impl Project {
 
     /// A daemon in the background with more in its environment.
     pub fn serve_with(&self, more: &[&str], environment: &[(&str, PathBuf)]) -> Served {
+        self.try_serve_with(more, environment)
+            .expect("the daemon ended without serving")
+    }
+
+    /// The same; `None` if it ends before it says that it serves.
+    pub fn try_serve_with(&self, more: &[&str], environment: &[(&str, PathBuf)]) -> Option<Served> {
         let mut arguments = vec!["serve", "--log-format", "json"];
         arguments.extend(more);
         let mut child = self
@@ -196,8 +202,8 @@ impl Project {
             lines,
             seen: Vec::new(),
         };
-        served.wait_for(|line| line["event"] == "serving");
-        served
+        while served.next()?["event"] != "serving" {}
+        Some(served)
     }
 }
 

@@ -6,12 +6,14 @@ mod code;
 mod edges;
 mod links;
 mod map;
+mod points;
 mod ratchet;
 mod text;
 
 use anyhow::{Result, bail};
 
 use crate::lifecycle;
+use crate::limits;
 use crate::tree::{Complaint, Tree, root};
 
 /// A rule: what it is called and what it finds.
@@ -30,7 +32,10 @@ const RULES: &[Rule] = &[
     ("paths of one machine", text::machine_paths),
     ("links in docs", links::links),
     ("code map", map::code_map),
+    ("failpoints in the code", points::hit_once),
+    ("failpoints in no release", points::off_by_default),
     ("lifecycle tables", lifecycle::in_step),
+    ("list of limits", limits::in_step),
 ];
 
 /// Checks the whole repository and says how many rules held.

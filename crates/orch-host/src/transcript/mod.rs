@@ -14,10 +14,11 @@
 //!
 //! Memory is bounded by a line of `LINE_BYTES`; a longer one is not read. A line of more than
 //! [`EMBED_BYTES`] is read, but its event only says where it lies:
-//! `{"oversize_line":{"offset":…,"length":…}}`.
+//! `{"oversize_line":{"offset":…,"length":…}}`. A flood of lines becomes few events, see `flood`.
 //!
 //! This part must not know what the lines mean, nor whether the process still runs.
 
+mod flood;
 mod lines;
 mod record;
 mod replay;
@@ -30,7 +31,9 @@ use std::path::Path;
 use orch_core::Timestamp;
 
 use crate::adapter::{Adapter, AgentEvent, EventType, Reader, Summary};
+use crate::failpoint::{self, Point};
 use crate::run_dir::RunDir;
+use flood::Flood;
 use lines::{Line, Located, Splitter};
 use replay::Cut;
 
@@ -55,7 +58,7 @@ pub struct Transcript {
 
 /// What follows from the part of `out.log` that was read.
 struct State {
-    reader: Box<dyn Reader + Send>,
+    teller: Teller,
     splitter: Splitter,
     /// The number of the last event, recorded or in the batch.
     seq: u64,
@@ -64,17 +67,88 @@ struct State {
     unrecorded: Vec<(AgentEvent, u64)>,
     /// The last line read had no `\n`: the run was finished before.
     cut: bool,
+    /// When a block of a flood was last closed for being old.
+    closed_at: Timestamp,
 }
+
+/// How long lines of a flood may wait for more of their block, milliseconds.
+const BLOCK_MS: i64 = 1000;
 
 impl State {
     fn new(adapter: &Adapter) -> Self {
         Self {
-            reader: (adapter.reader)(),
+            teller: Teller::new(adapter),
             splitter: Splitter::default(),
             seq: 0,
             unrecorded: Vec::new(),
             cut: false,
+            closed_at: Timestamp(0),
         }
+    }
+
+    /// Gives what was held back: with `all` the last line without its end, and a block of a flood
+    /// whose lines should wait no longer.
+    fn close(&mut self, all: bool, now: Timestamp, batch: &mut Batch) {
+        let Self {
+            teller,
+            splitter,
+            seq,
+            closed_at,
+            ..
+        } = self;
+        let mut add = |event, end| batch.add(seq, &event, end);
+        if all {
+            splitter.rest(&mut |line| teller.tell(&line, &mut add));
+        }
+        if all || (now.0 - closed_at.0).abs() >= BLOCK_MS {
+            teller.close_block(&mut add);
+            *closed_at = now;
+        }
+    }
+}
+
+/// Turns lines into the events that are recorded.
+struct Teller {
+    reader: Box<dyn Reader + Send>,
+    /// Text is what a command prints and not what an agent says.
+    text_is_plain: bool,
+    flood: Flood,
+}
+
+impl Teller {
+    fn new(adapter: &Adapter) -> Self {
+        Self {
+            reader: (adapter.reader)(),
+            text_is_plain: !adapter.has_result_event,
+            flood: Flood::default(),
+        }
+    }
+
+    /// Gives the events of one line, each with the offset in `out.log` that it ends with.
+    fn tell(&mut self, line: &Located<'_>, each: &mut dyn FnMut(AgentEvent, u64)) {
+        let mut events = events_of(self.reader.as_mut(), line);
+        if events.len() == 1 && self.is_plain(&events[0]) {
+            let event = events.remove(0);
+            if let Some((event, end)) = self.flood.plain(event, line.start, line.end) {
+                each(event, end);
+            }
+        } else if !events.is_empty() {
+            self.close_block(each);
+            for event in events {
+                each(event, line.end);
+            }
+        }
+    }
+
+    /// Gives the event of the lines that were gathered and not given yet, if there are some.
+    fn close_block(&mut self, each: &mut dyn FnMut(AgentEvent, u64)) {
+        if let Some((event, end)) = self.flood.close() {
+            each(event, end);
+        }
+    }
+
+    fn is_plain(&self, event: &AgentEvent) -> bool {
+        event.kind == EventType::Raw || (self.text_is_plain && event.kind == EventType::Text)
     }
 }
 
@@ -141,7 +215,7 @@ impl Transcript {
         }
         Ok(Advance {
             events: self.state.seq,
-            terminal_seen: self.state.reader.terminal_seen(),
+            terminal_seen: self.state.teller.reader.terminal_seen(),
         })
     }
 
@@ -162,7 +236,7 @@ impl Transcript {
         }
         let mut summary = if self.state.splitter.position() <= out_bytes {
             self.read_on(out_bytes, now, true)?;
-            self.state.reader.summary()
+            self.state.teller.reader.summary()
         } else {
             self.warn("something went on writing to the output after the agent had ended");
             self.summary_until(out_bytes)?
@@ -219,15 +293,7 @@ impl Transcript {
             batch.add(&mut self.state.seq, &event, end);
         }
         self.read_chunks(limit, &mut batch)?;
-        if all {
-            let State {
-                reader,
-                splitter,
-                seq,
-                ..
-            } = &mut self.state;
-            splitter.rest(&mut |line| batch.add_line(reader.as_mut(), seq, &line));
-        }
+        self.state.close(all, now, &mut batch);
         batch.write(&mut self.events)?;
         self.broken = false;
         Ok(())
@@ -236,7 +302,7 @@ impl Transcript {
     fn read_chunks(&mut self, limit: u64, batch: &mut Batch) -> io::Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let State {
-            reader,
+            teller,
             splitter,
             seq,
             ..
@@ -244,7 +310,7 @@ impl Transcript {
         let mut chunk = Vec::new();
         while read_chunk(log, splitter.position(), limit, &mut chunk)? {
             splitter.feed(&chunk, &mut |line| {
-                batch.add_line(reader.as_mut(), seq, &line)
+                teller.tell(&line, &mut |event, end| batch.add(seq, &event, end));
             });
             if batch.bytes.len() >= BATCH_BYTES {
                 batch.write(&mut self.events)?;
@@ -271,14 +337,14 @@ impl Transcript {
         let mut state = State::new(self.adapter);
         let mut chunk = Vec::new();
         if let Some(log) = &self.log {
-            let reader = state.reader.as_mut();
+            let reader = state.teller.reader.as_mut();
             let mut each = |line: Located<'_>| drop(events_of(reader, &line));
             while read_chunk(log, state.splitter.position(), out_bytes, &mut chunk)? {
                 state.splitter.feed(&chunk, &mut each);
             }
             state.splitter.rest(&mut each);
         }
-        Ok(state.reader.summary())
+        Ok(state.teller.reader.summary())
     }
 }
 
@@ -289,12 +355,6 @@ struct Batch {
 }
 
 impl Batch {
-    fn add_line(&mut self, reader: &mut dyn Reader, seq: &mut u64, line: &Located<'_>) {
-        for event in events_of(reader, line) {
-            self.add(seq, &event, line.end);
-        }
-    }
-
     fn add(&mut self, seq: &mut u64, event: &AgentEvent, end: u64) {
         *seq += 1;
         record::write(&mut self.bytes, *seq, &self.time, event, end);
@@ -302,6 +362,7 @@ impl Batch {
 
     fn write(&mut self, events: &mut File) -> io::Result<()> {
         events.write_all(&self.bytes)?;
+        failpoint::hit(Point::EventsWritten);
         self.bytes.clear();
         Ok(())
     }
@@ -322,13 +383,17 @@ fn events_of(reader: &mut dyn Reader, located: &Located<'_>) -> Vec<AgentEvent> 
             length
         }
     };
-    let place = serde_json::json!({
-        "oversize_line": { "offset": located.start, "length": length }
-    });
-    vec![AgentEvent {
+    let lies = serde_json::json!({ "offset": located.start, "length": length });
+    vec![place("oversize_line", &lies)]
+}
+
+/// An event that says where something lies in `out.log`.
+fn place(what: &str, lies: &serde_json::Value) -> AgentEvent {
+    let data = serde_json::json!({ what: lies });
+    AgentEvent {
         kind: EventType::Raw,
-        data: serde_json::value::to_raw_value(&place).expect("this value is JSON"),
-    }]
+        data: serde_json::value::to_raw_value(&data).expect("this value is JSON"),
+    }
 }
 
 /// Reads the bytes at `from`, none at or beyond `limit`, into `chunk`; whether there were any.

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::lines::{Located, Splitter};
-use super::{State, events_of, read_chunk, record};
+use super::{State, Teller, read_chunk, record};
 use crate::adapter::{Adapter, AgentEvent};
 use crate::run_dir::RunDir;
 
@@ -171,21 +171,33 @@ impl Replay<'_> {
         {
             self.take(|splitter, each| splitter.feed(&chunk, each));
         }
-        if self.cut == Cut::Last && self.state.splitter.position() == end {
-            self.state.cut = self.state.splitter.is_within_line();
-            self.take(Splitter::rest);
+        if self.state.splitter.position() == end {
+            if self.cut == Cut::Last {
+                self.state.cut = self.state.splitter.is_within_line();
+                self.take(Splitter::rest);
+            }
+            if self.expected.is_empty() {
+                self.keep(Teller::close_block);
+            }
         }
         Ok(())
+    }
+
+    fn keep(&mut self, give: impl FnOnce(&mut Teller, &mut dyn FnMut(AgentEvent, u64))) {
+        let expected = &mut self.expected;
+        give(&mut self.state.teller, &mut |event, end| {
+            expected.push_back((event, end))
+        });
     }
 
     /// Lets `splitter` give lines and keeps their events.
     fn take(&mut self, give: impl FnOnce(&mut Splitter, &mut dyn FnMut(Located<'_>))) {
         let State {
-            reader, splitter, ..
+            teller, splitter, ..
         } = &mut self.state;
+        let expected = &mut self.expected;
         give(splitter, &mut |line| {
-            let events = events_of(reader.as_mut(), &line).into_iter();
-            self.expected.extend(events.map(|event| (event, line.end)));
+            teller.tell(&line, &mut |event, end| expected.push_back((event, end)));
         });
     }
 

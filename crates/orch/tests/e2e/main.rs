@@ -8,8 +8,10 @@
 mod bad_input;
 mod complete;
 mod crash;
+mod flood;
 mod many;
 mod outcome;
 mod parallel;
+mod promises;
 mod shapes;
 mod work;

@@ -5,4 +5,5 @@ mod engine_attempts;
 mod engine_dependencies;
 mod engine_lifecycle;
 mod engine_schedule;
+mod promises;
 mod simulation;

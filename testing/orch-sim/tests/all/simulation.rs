@@ -15,9 +15,11 @@ const SEEDS_TO_CATCH: u64 = 40;
 /// Seeds that every test run plays; CI plays many more with `cargo xtask sim`.
 const SEEDS: u64 = 200;
 
-static SUMMARY: LazyLock<Summary> = LazyLock::new(|| run_many(1, SEEDS, 2));
+/// What those seeds came to.
+pub static SUMMARY: LazyLock<Summary> = LazyLock::new(|| run_many(1, SEEDS, 2));
 
-fn is_caught(mutation: Mutation) -> bool {
+/// Whether some seed shows the mutation to the checker of the promise it breaks.
+pub fn is_caught(mutation: Mutation) -> bool {
     (1..=SEEDS_TO_CATCH).any(|seed| {
         run_mutated(seed, profile_of(seed), mutation)
             .is_err_and(|violation| violation.promise == mutation.promise())
@@ -56,12 +58,6 @@ fn every_fact_ending_and_wait_reason_comes_up() {
         .filter(|word| !seen.contains(word) && !never.contains(word))
         .collect();
     assert!(missing.is_empty(), "never seen: {missing:?}");
-}
-
-#[test]
-fn every_mutation_is_caught_by_its_checker() {
-    let missed: Vec<_> = Mutation::ALL.iter().filter(|it| !is_caught(**it)).collect();
-    assert!(missed.is_empty(), "not caught: {missed:?}");
 }
 
 #[test]

@@ -44,7 +44,20 @@ fn words(data: &Value) -> Option<String> {
     (!text.trim().is_empty()).then_some(text)
 }
 
+/// Output that is not in the event, because there is so much of it.
+fn place_words(data: &Value) -> Option<String> {
+    let lines = &data["lines"];
+    if let (Some(count), Some(length)) = (lines["count"].as_u64(), lines["length"].as_u64()) {
+        return Some(format!("… {count} lines, {length} bytes; --raw shows them"));
+    }
+    let length = data["oversize_line"]["length"].as_u64()?;
+    Some(format!("… a line of {length} bytes; --raw shows it"))
+}
+
 fn object_words(data: &Value) -> Option<String> {
+    if let Some(words) = place_words(data) {
+        return Some(words);
+    }
     let input = &data["input"];
     if let Some(name) = data["name"].as_str().filter(|_| !input.is_null()) {
         let about = ["command", "file_path", "notebook_path", "path", "pattern"]
@@ -106,6 +119,14 @@ mod tests {
             ("usage", json!({"input": 3})),
             ("text", json!({"text": ""})),
             ("result", json!("All done.")),
+            (
+                "raw",
+                json!({"lines": {"offset": 7, "length": 65_536, "count": 32_768}}),
+            ),
+            (
+                "raw",
+                json!({"oversize_line": {"offset": 7, "length": 9_000_000}}),
+            ),
         ];
         for (seq, (kind, data)) in (1..).zip(said) {
             let event = AgentEvent {
