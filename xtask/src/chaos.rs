@@ -12,8 +12,8 @@ use orch_field::chaos::{self, BadRound, Mode};
 
 use crate::tree::root;
 
-/// Rounds between two lines about how it goes.
-const REPORT: u64 = 50;
+/// Lines about how it goes, at most.
+const REPORTS: u64 = 10;
 /// Violations of a round that are printed; the others are only counted.
 const SHOWN: usize = 8;
 
@@ -131,11 +131,12 @@ fn many(options: &chaos::Options) -> Result<String> {
         "chaos reads the process table of Linux"
     );
     let start = Instant::now();
+    let every = (options.rounds / REPORTS).max(1);
     let (tally, bad) = chaos::play(options, &|tally, bad| {
         if let Some(bad) = bad {
             report(options, bad);
         }
-        if tally.rounds % REPORT == 0 && tally.rounds < options.rounds {
+        if tally.rounds % every == 0 && tally.rounds < options.rounds {
             println!("chaos: {tally}");
         }
     });

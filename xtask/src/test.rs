@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::chaos;
 use crate::crash_matrix;
 use crate::sim;
 use crate::steps::{self, Passed, Step};
@@ -64,6 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
         }),
         Step::new("simulator", || sim::many(0, SEEDS).map(Passed::Done)),
         Step::new("crashes", || crash_matrix::kills().map(Passed::Done)),
+        Step::new("chaos", rounds),
         Step::new("docs", docs),
         Step::new("deny", deny),
     ];
@@ -74,6 +76,16 @@ pub fn run(options: &Options) -> Result<()> {
         total.passed, total.failed, total.ignored
     );
     outcome
+}
+
+/// Plays the rounds that every change must stand.
+fn rounds() -> Result<Passed> {
+    if cfg!(target_os = "linux") {
+        return chaos::sensible().map(Passed::Done);
+    }
+    Ok(Passed::Skipped(
+        "it reads the process table of Linux".to_owned(),
+    ))
 }
 
 /// Looks for the tools and installs those that rustup can install.

@@ -18,22 +18,38 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Makes the logs durable and says what is known of the end.
 pub(super) fn record(spec: &Spec, agent: &Agent, logs: &Logs, end: End) -> ExitRecord {
+    let mut record = describe(spec, agent, logs, end);
+    for (file, name, bytes) in [
+        (&logs.out, name::OUT_LOG, record.out_bytes),
+        (&logs.err, name::ERR_LOG, record.err_bytes),
+    ] {
+        if bytes > 0
+            && let Err(error) = file.sync_all()
+        {
+            let warning = format!("{name} may not survive a power cut: {error}");
+            record.warnings.push(warning);
+        }
+    }
+    failpoint::hit(Point::LogsSynced);
+    record
+}
+
+/// Leaves what is known of the end where the record will be written, should this process be killed
+/// before that. Whoever reads it there knows that what the agent left behind may still live.
+pub(super) fn leave_word(dir: &Dir, record: ExitRecord) {
+    let bytes = encode(&Record::Ended(record));
+    if let Err(error) = dir.overwrite(name::EXIT_RESERVE, &bytes) {
+        note(&format!("cannot write {}: {error}", name::EXIT_RESERVE));
+    }
+}
+
+/// What is known of the end.
+pub(super) fn describe(spec: &Spec, agent: &Agent, logs: &Logs, end: End) -> ExitRecord {
     let mut warnings = end.warnings;
     let (out_bytes, err_bytes) = logs.lengths().unwrap_or_else(|error| {
         warnings.push(format!("the lengths of the logs are unknown: {error}"));
         (u64::MAX, u64::MAX)
     });
-    for (file, name, bytes) in [
-        (&logs.out, name::OUT_LOG, out_bytes),
-        (&logs.err, name::ERR_LOG, err_bytes),
-    ] {
-        if bytes > 0
-            && let Err(error) = file.sync_all()
-        {
-            warnings.push(format!("{name} may not survive a power cut: {error}"));
-        }
-    }
-    failpoint::hit(Point::LogsSynced);
     ExitRecord {
         run: spec.run.clone(),
         attempt: spec.attempt,

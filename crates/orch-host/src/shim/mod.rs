@@ -167,7 +167,8 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
     };
     failpoint::hit(Point::AgentSpawned);
     announce(dir, spec, &agent);
-    let end = watch::Watch::new(&agent, spec, signals, &logs).until_end();
+    let end = watch::Watch::new(&agent, spec, signals, &logs)
+        .until_end(|seen| end::leave_word(dir, end::describe(spec, &agent, &logs, seen)));
     Some(Record::Ended(end::record(spec, &agent, &logs, end)))
 }
 

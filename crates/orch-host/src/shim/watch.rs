@@ -101,7 +101,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Returns when the agent has ended and nothing of it is left that can be ended.
-    pub(super) fn until_end(mut self) -> End {
+    pub(super) fn until_end(mut self, seen: impl FnOnce(End)) -> End {
         let reaped = loop {
             self.reap();
             if let Some(reaped) = self.reaped.take() {
@@ -113,8 +113,13 @@ impl<'a> Watch<'a> {
             self.sleep(self.next_look());
         };
         failpoint::hit(Point::EndSeen);
+        seen(self.end(&reaped, &Killed::default()));
         let killed = self.end_leaked();
         failpoint::hit(Point::LeaksEnded);
+        self.end(&reaped, &killed)
+    }
+
+    fn end(&self, reaped: &Reaped, killed: &Killed) -> End {
         End {
             exit: reaped.exit,
             enforced: self.enforced,
@@ -123,8 +128,8 @@ impl<'a> Watch<'a> {
             active: reaped.active,
             cpu_ticks: reaped.cpu_ticks,
             leaked_count: killed.victims.len() as u64,
-            leaked: name(&killed),
-            warnings: self.warnings,
+            leaked: name(killed),
+            warnings: self.warnings.clone(),
         }
     }
 

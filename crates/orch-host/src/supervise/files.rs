@@ -166,6 +166,12 @@ impl Dir {
         self.open_scratch(name).map(drop)
     }
 
+    /// Writes over the beginning of a file and leaves the rest of it as it is, so that no block is
+    /// needed. Survives the death of this process, and a power cut perhaps not.
+    pub(crate) fn overwrite(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.open_scratch(name)?.write_all(bytes)
+    }
+
     /// Sets disk space for `SIZE` bytes aside under this name.
     pub(crate) fn reserve<const SIZE: usize>(&self, name: &str) -> io::Result<()> {
         // Zeros written, not a hole: only what was written has its space when the disk is full.

@@ -150,6 +150,11 @@ impl Inspection<'_> {
     /// No shim lives and it left no record that can be used.
     fn unrecorded(&self, corrupt: Option<String>) -> io::Result<Standing> {
         let agent = self.agent()?;
+        if corrupt.is_none()
+            && let Some(record) = self.last_word(agent.as_ref())?
+        {
+            return Ok(Standing::Ended(record));
+        }
         if let Some(pid) = &agent
             && let Some(standing) = self.by_process(pid)?
         {
@@ -190,6 +195,30 @@ impl Inspection<'_> {
             });
         }
         self.abandoned(agent.as_ref(), !marked.is_empty())
+    }
+
+    /// What a shim that was killed knew of the end before the record had its name.
+    fn last_word(&self, agent: Option<&PidRecord>) -> io::Result<Option<ExitRecord>> {
+        let bytes = match self.dir.read_small(name::EXIT_RESERVE, RECORD_BYTES)? {
+            Small::Bytes(bytes) => bytes,
+            Small::Absent | Small::Unusable(_) => return Ok(None),
+        };
+        // The rest is the space that was set aside.
+        let line = bytes.split(|byte| *byte == b'\n').next();
+        let record = record::decode(line.unwrap_or_default(), self.run, self.attempt);
+        let Ok(Record::Ended(mut record)) = record else {
+            return Ok(None);
+        };
+        if agent.map(|pid| pid.agent.life()).transpose()? == Some(Life::Alive) {
+            return Ok(None);
+        }
+        record.warnings.push(
+            "the supervisor died after the agent ended; the daemon ends what was left behind"
+                .to_owned(),
+        );
+        // Nobody has ended what the agent left behind.
+        record.source = Source::Daemon;
+        Ok(Some(record))
     }
 
     /// The processes that carry the run's marker. In the middle of executing its command a process

@@ -16,6 +16,7 @@ crate::tests![
     an_agent_without_a_shim_is_unsupervised_and_then_lost,
     a_subreaper_learns_the_end_of_an_agent_without_a_shim,
     an_agent_is_found_by_its_marker_when_its_shim_died_at_once,
+    an_end_that_the_shim_saw_is_known_though_it_died_before_it_recorded_it,
     an_agent_is_known_by_the_number_its_shim_could_not_give_a_name,
     what_an_agent_left_behind_is_not_taken_for_it_when_its_shim_died_at_once,
     a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged,
@@ -87,6 +88,32 @@ fn an_agent_is_known_by_the_number_its_shim_could_not_give_a_name() {
     kill_process(pid(agent), Signal::KILL).unwrap();
     wait_for_end(agent);
     assert_lost(&bench.inspect(), FailureCode::SupervisorDied);
+}
+
+/// Promises 2, 13.
+fn an_end_that_the_shim_saw_is_known_though_it_died_before_it_recorded_it() {
+    let bench = Bench::new();
+    let mut spec = bench.shell("sleep 600 & exit 7");
+    // Long enough for the shim to be killed in.
+    spec.limits.leak_grace_ms = 600_000;
+    bench.launch(&spec);
+    bench.started();
+    let agent = bench.agent_pid();
+    wait_for_end(agent);
+    // The shim is woken by the end; it leaves word before it does anything else.
+    let reserve = bench.dir.path().join("exit.reserve");
+    while std::fs::read(&reserve).unwrap().first() != Some(&b'{') {
+        std::thread::yield_now();
+    }
+    bench.kill_shim();
+    let Standing::Ended(record) = bench.inspect() else {
+        panic!("{:?}", bench.inspect());
+    };
+    assert_eq!(
+        (record.exit, record.source),
+        (Exit::Code(7), Source::Daemon)
+    );
+    assert_ne!(stop(&bench.dir).unwrap(), StopSent::Nothing);
 }
 
 /// Promise 15.

@@ -137,8 +137,9 @@ pub(super) fn the_unknown_is_lost(scene: &Scene, _expect: &Expect) -> Vec<String
     wrong.collect()
 }
 
-/// A run is lost only if its shim was killed, and the daemon too while the agent ran or before:
-/// nothing else takes the last witness away.
+/// A run is lost only if its shim was killed, and a daemon since the run was recorded: the agent of
+/// a killed shim becomes the child of a daemon that began before the shim and lives, and nothing
+/// else takes the last witness away.
 ///
 /// Promises 3, 12, 13.
 pub(super) fn lost_has_a_cause(scene: &Scene, _expect: &Expect) -> Vec<String> {

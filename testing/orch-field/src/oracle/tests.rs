@@ -201,6 +201,14 @@ fn lost_without_a_dead_witness_is_found_and_with_one_is_right() {
         account(scene, "r1").faults.shim_killed = vec![120];
     });
     assert_eq!(daemon_lived, ["lost has a cause"]);
+    let daemon_died_before = found(|scene| {
+        lose(scene);
+        let created = Cell::Integer(scene.boot_ms + 95);
+        set(&mut scene.runs[0], "created_at", created);
+        account(scene, "r1").faults.shim_killed = vec![120];
+        scene.ledger.daemon.insert(0, DaemonNote::Killed(9));
+    });
+    assert_eq!(daemon_died_before, ["lost has a cause"]);
     let both_died = found(|scene| {
         lose(scene);
         account(scene, "r1").faults.shim_killed = vec![120];
