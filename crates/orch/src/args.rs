@@ -390,9 +390,8 @@ pub struct TaskList {
     /// Only tasks that ask for this agent
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// At most so many, from 1 to 10000; 100 on a terminal and 10000 elsewhere, unless given
+    /// At most so many, 0 for all; 100 on a terminal and 1000 elsewhere, unless given
     #[arg(short = 'n', long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: Option<u32>,
 }
 
@@ -538,9 +537,8 @@ pub struct Runs {
     /// Only runs by this agent
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// At most so many, from 1 to 10000; 100 on a terminal and 10000 elsewhere, unless given
+    /// At most so many, 0 for all; 100 on a terminal and 1000 elsewhere, unless given
     #[arg(short = 'n', long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: Option<u32>,
 }
 
