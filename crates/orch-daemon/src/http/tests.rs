@@ -153,7 +153,7 @@ fn a_listing_goes_on_behind_the_last_task_of_the_page_before() {
         .collect();
     let page = |path: String| -> Vec<String> {
         let tasks = it.ask("GET", &path, "").json();
-        let id = |task: &serde_json::Value| task["id"].as_str().unwrap().to_owned();
+        let id = |task: &Value| task["id"].as_str().unwrap().to_owned();
         tasks.as_array().unwrap().iter().map(id).collect()
     };
     let first = page("/v1/tasks?limit=3".to_owned());
