@@ -146,6 +146,8 @@ pub struct TaskQuery {
     pub agent: Option<String>,
     /// At most so many, the newest.
     pub limit: Option<u32>,
+    /// Only those that arrived before this one: the last of the page before.
+    pub before: Option<String>,
 }
 
 /// Which runs to list. `None` does not narrow.
@@ -157,6 +159,8 @@ pub struct RunQuery {
     pub agent: Option<String>,
     /// At most so many, the newest.
     pub limit: Option<u32>,
+    /// Only those that came before this one: the last of the page before.
+    pub before: Option<String>,
 }
 
 /// Which part of a log to read.
@@ -224,6 +228,7 @@ impl Client {
         path.add("label", query.label.as_deref());
         path.add("agent", query.agent.as_deref());
         path.add_number("limit", query.limit.map(u64::from));
+        path.add("before", query.before.as_deref());
         self.get(&path.text)
     }
 
@@ -308,6 +313,7 @@ impl Client {
         path.add("task", query.task.as_deref());
         path.add("agent", query.agent.as_deref());
         path.add_number("limit", query.limit.map(u64::from));
+        path.add("before", query.before.as_deref());
         self.get(&path.text)
     }
 

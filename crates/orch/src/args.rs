@@ -1,4 +1,8 @@
 //! What can be typed. Only names, help and shapes; what it means is in `commands`.
+//!
+//! The arguments of a command are put together only when it is the one that was typed (`defer`).
+//! What is said of a struct of arguments is a plain comment: clap would take a doc comment for
+//! the help of the command, in place of the one beside its name.
 
 use std::path::PathBuf;
 
@@ -76,6 +80,7 @@ pub enum ColorChoice {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Set up the repository here for orch
     #[command(after_help = "Example:\n  orch init --name shop")]
@@ -139,7 +144,7 @@ pub enum Command {
     Completions(Completions),
 }
 
-/// `orch init`
+// `orch init`
 #[derive(Debug, Args)]
 pub struct Init {
     /// The name of the project; the directory's unless given
@@ -152,6 +157,7 @@ pub struct Init {
 
 /// `orch agent`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Agent {
     /// Add an agent
     #[command(after_help = "Examples:\n  \
@@ -173,7 +179,7 @@ pub enum Agent {
     Disable(AgentName),
 }
 
-/// An agent by its name.
+// An agent by its name.
 #[derive(Debug, Args)]
 pub struct AgentName {
     /// The agent
@@ -181,7 +187,7 @@ pub struct AgentName {
     pub name: String,
 }
 
-/// `orch agent add`
+// `orch agent add`
 #[derive(Debug, Args)]
 pub struct AgentAdd {
     /// Its name: letters, digits, '.', '_' and '-'
@@ -197,7 +203,7 @@ pub struct AgentAdd {
     pub disabled: bool,
 }
 
-/// `orch agent edit`
+// `orch agent edit`
 #[derive(Debug, Args)]
 pub struct AgentEdit {
     /// The agent
@@ -210,7 +216,7 @@ pub struct AgentEdit {
     pub settings: AgentSettings,
 }
 
-/// What can be said about an agent.
+// What can be said about an agent.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AgentSettings {
     /// The command to run, for the shell adapter, or in place of the adapter's own
@@ -247,6 +253,7 @@ pub struct AgentSettings {
 
 /// `orch task`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Task {
     /// Add a task
     #[command(after_help = "Examples:\n  \
@@ -279,7 +286,7 @@ pub enum Task {
     Delete(TaskIds),
 }
 
-/// A task by its id.
+// A task by its id.
 #[derive(Debug, Args)]
 pub struct TaskId {
     /// The task: its id, or the beginning of it
@@ -287,7 +294,7 @@ pub struct TaskId {
     pub task: String,
 }
 
-/// Tasks by their ids.
+// Tasks by their ids.
 #[derive(Debug, Args)]
 pub struct TaskIds {
     /// The tasks: their ids, or the beginnings of them
@@ -295,7 +302,7 @@ pub struct TaskIds {
     pub tasks: Vec<String>,
 }
 
-/// `orch task add`
+// `orch task add`
 #[derive(Debug, Args)]
 pub struct TaskAdd {
     /// What it is about, in one line
@@ -378,7 +385,7 @@ pub enum OnLost {
     Ask,
 }
 
-/// `orch task list`
+// `orch task list`
 #[derive(Debug, Args)]
 pub struct TaskList {
     /// Only tasks that stand like this
@@ -390,9 +397,8 @@ pub struct TaskList {
     /// Only tasks that ask for this agent
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// At most so many, from 1 to 10000; 100 on a terminal and 10000 elsewhere, unless given
+    /// At most so many, 0 for all; 100 on a terminal and 1000 elsewhere, unless given
     #[arg(short = 'n', long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: Option<u32>,
 }
 
@@ -416,7 +422,7 @@ pub enum TaskStatus {
     Cancelled,
 }
 
-/// `orch task edit`
+// `orch task edit`
 #[derive(Debug, Args)]
 pub struct TaskEdit {
     /// The task: its id, or the beginning of it
@@ -459,7 +465,7 @@ pub struct TaskEdit {
     pub timeout: Option<u64>,
 }
 
-/// `orch task assign`
+// `orch task assign`
 #[derive(Debug, Args)]
 pub struct TaskAssign {
     /// The task: its id, or the beginning of it
@@ -477,7 +483,7 @@ pub struct TaskAssign {
     pub any: bool,
 }
 
-/// `orch task reject`
+// `orch task reject`
 #[derive(Debug, Args)]
 pub struct TaskReject {
     /// The task: its id, or the beginning of it
@@ -488,7 +494,7 @@ pub struct TaskReject {
     pub reason: String,
 }
 
-/// `orch run`
+// `orch run`
 #[derive(Debug, Args)]
 pub struct Run {
     /// The tasks: their ids, or the beginnings of them
@@ -503,7 +509,7 @@ pub struct Run {
     pub max_agents: Option<u32>,
 }
 
-/// `orch serve`
+// `orch serve`
 #[derive(Debug, Args)]
 pub struct Serve {
     /// End when nothing can move any more: with 1 if something failed or is stuck
@@ -529,7 +535,7 @@ pub enum LogFormat {
     Text,
 }
 
-/// `orch runs`
+// `orch runs`
 #[derive(Debug, Args)]
 pub struct Runs {
     /// Only runs of this task
@@ -538,13 +544,12 @@ pub struct Runs {
     /// Only runs by this agent
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// At most so many, from 1 to 10000; 100 on a terminal and 10000 elsewhere, unless given
+    /// At most so many, 0 for all; 100 on a terminal and 1000 elsewhere, unless given
     #[arg(short = 'n', long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: Option<u32>,
 }
 
-/// `orch show`
+// `orch show`
 #[derive(Debug, Args)]
 pub struct Show {
     /// The task or run: its id, or the beginning of it
@@ -552,7 +557,7 @@ pub struct Show {
     pub id: ids::Either,
 }
 
-/// `orch logs`
+// `orch logs`
 #[derive(Debug, Clone, Args)]
 pub struct Logs {
     /// The run, or the task with 'tsk_' before it: its id, or the beginning of it; the newest run
@@ -585,7 +590,7 @@ pub struct Logs {
     pub stderr: bool,
 }
 
-/// `orch status`
+// `orch status`
 #[derive(Debug, Args)]
 pub struct Status {
     /// Show it again whenever something changes
@@ -593,7 +598,7 @@ pub struct Status {
     pub watch: bool,
 }
 
-/// `orch why`
+// `orch why`
 #[derive(Debug, Args)]
 pub struct Why {
     /// The task, or a run of it: its id, or the beginning of it
@@ -601,7 +606,7 @@ pub struct Why {
     pub id: ids::Either,
 }
 
-/// `orch events`
+// `orch events`
 #[derive(Debug, Args)]
 pub struct Events {
     /// Go on with what is still to come
@@ -614,6 +619,7 @@ pub struct Events {
 
 /// `orch config`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Config {
     /// Print a value
     #[command(after_help = "Example:\n  orch config get project.max_agents")]
@@ -625,7 +631,7 @@ pub enum Config {
     Edit,
 }
 
-/// `orch config get`
+// `orch config get`
 #[derive(Debug, Args)]
 pub struct ConfigGet {
     /// Where it is: names with dots between them; everything unless given
@@ -633,7 +639,7 @@ pub struct ConfigGet {
     pub key: Option<String>,
 }
 
-/// `orch config set`
+// `orch config set`
 #[derive(Debug, Args)]
 pub struct ConfigSet {
     /// Where it is: names with dots between them
@@ -644,7 +650,7 @@ pub struct ConfigSet {
     pub value: String,
 }
 
-/// `orch demo`
+// `orch demo`
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Leave the project in place and say where it is
@@ -652,7 +658,7 @@ pub struct Demo {
     pub keep: bool,
 }
 
-/// `orch completions`
+// `orch completions`
 #[derive(Debug, Args)]
 pub struct Completions {
     /// The shell

@@ -201,18 +201,45 @@ pub fn exit_text(run: &Run) -> String {
 
 /// Rows of a listing that a person can take in.
 const ROWS_FOR_PEOPLE: u32 = 100;
-/// Most rows the daemon gives at once.
-const ROWS_MOST: u32 = 10_000;
+/// Rows of a listing for programs, and most that are asked for at once.
+const ROWS_AT_ONCE: u32 = 1_000;
 
-/// How many rows a listing asks for.
+/// How many rows are listed: what was asked for, 0 for all, else as many as the reader can take in.
 #[must_use]
 pub fn listing_limit(printer: &Printer, given: Option<u32>) -> u32 {
     let for_people = printer.is_terminal() && !printer.is_json() && !printer.is_quiet();
     given.unwrap_or(if for_people {
         ROWS_FOR_PEOPLE
     } else {
-        ROWS_MOST
+        ROWS_AT_ONCE
     })
+}
+
+/// Asks `page` for the first rows after a row, at most so many, until there are `limit` of them (0
+/// for all) or there are no more.
+///
+/// # Errors
+/// What `page` says.
+pub fn paged<T>(
+    limit: u32,
+    mut page: impl FnMut(u32, Option<&T>) -> Result<Vec<T>>,
+) -> Result<Vec<T>> {
+    let limit = if limit == 0 {
+        usize::MAX
+    } else {
+        limit as usize
+    };
+    let mut rows = Vec::new();
+    while rows.len() < limit {
+        let wanted = ROWS_AT_ONCE.min(u32::try_from(limit - rows.len()).unwrap_or(u32::MAX));
+        let more = page(wanted, rows.last())?;
+        let complete = more.len() == wanted as usize;
+        rows.extend(more);
+        if !complete {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 /// Warns when a listing may have been cut where nobody asked for it.
@@ -223,15 +250,13 @@ pub fn tell_if_cut(printer: &Printer, rows: usize, limit: u32, given: Option<u32
     if given.is_some() || rows < limit as usize {
         return Ok(());
     }
-    if limit == ROWS_MOST {
-        printer.warn(&format!(
-            "only the newest {limit} are listed; narrow it with a filter"
-        ));
-        return Ok(());
+    let text = format!("only the newest {limit} are listed; '-n 0' lists all");
+    if limit == ROWS_FOR_PEOPLE {
+        printer.hint(text)
+    } else {
+        printer.warn(&text);
+        Ok(())
     }
-    printer.hint(format!(
-        "only the newest {limit} are listed; '-n {ROWS_MOST}' lists more"
-    ))
 }
 
 #[cfg(test)]
@@ -240,6 +265,28 @@ pub mod tests {
     use crate::args::Global;
     use crate::printer::tests::{printer, terminal};
     use orch_api::types::{Usage, Wait};
+
+    /// A listing of the numbers from `rows` down to 1, and the lengths of its pages.
+    fn listed(rows: u32, limit: u32) -> (usize, Vec<u32>) {
+        let mut asked = Vec::new();
+        let page = |wanted, last: Option<&u32>| {
+            asked.push(wanted);
+            let from = last.map_or(rows, |last| last - 1);
+            Ok((1..=from).rev().take(wanted as usize).collect())
+        };
+        let found = paged(limit, page).unwrap();
+        assert!(found.iter().rev().is_sorted());
+        (found.len(), asked)
+    }
+
+    #[test]
+    fn a_listing_is_asked_for_page_by_page_until_there_is_enough() {
+        assert_eq!(listed(5, 100), (5, vec![100]));
+        assert_eq!(listed(500, 100), (100, vec![100]));
+        assert_eq!(listed(5_000, 1_500), (1_500, vec![1_000, 500]));
+        assert_eq!(listed(2_500, 0), (2_500, vec![1_000, 1_000, 1_000]));
+        assert_eq!(listed(1_000, 0), (1_000, vec![1_000, 1_000]));
+    }
 
     pub fn now() -> Timestamp {
         "2026-01-02T03:04:05Z".parse().unwrap()

@@ -33,6 +33,8 @@ pub(super) struct ListQuery {
     task: Option<String>,
     agent: Option<String>,
     limit: Option<usize>,
+    /// The id of the last run of the page before.
+    before: Option<String>,
 }
 
 pub(super) async fn list(
@@ -50,7 +52,10 @@ pub(super) async fn list(
             Failed::field("agent", "bad_agent_name", error.to_string())
         })?,
         limit: checked_limit(query.limit)?,
-        ..RunFilter::default()
+        before: query
+            .before
+            .map(|prefix| existing(&shared, &prefix))
+            .transpose()?,
     };
     let runs = shared.read(|reader| reader.runs(&filter))?;
     Ok(Json(runs.iter().map(convert::run).collect()))

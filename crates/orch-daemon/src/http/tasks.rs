@@ -71,19 +71,35 @@ pub(super) struct ListQuery {
     label: Option<String>,
     agent: Option<String>,
     limit: Option<usize>,
-    before: Option<u64>,
+    /// The id of the last task of the page before.
+    before: Option<String>,
 }
 
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<Vec<api::Task>>, Failed> {
-    let filter = filter(checked_query(query)?)?;
+    let query = checked_query(query)?;
+    let before = query.before.as_deref();
+    let before = before.map(|id| seq_of(&shared, id)).transpose()?;
+    let filter = TaskFilter {
+        before_seq: before,
+        ..filter(query)?
+    };
     let tasks = shared.read(|reader| {
         let tasks = reader.tasks(&filter)?;
         views(&shared, reader, &tasks)
     })?;
     Ok(Json(tasks))
+}
+
+/// When a task arrived. A page that would begin behind a task that is gone is refused: it cannot
+/// be told from the end of the list.
+fn seq_of(shared: &Shared, prefix: &str) -> Result<u64, Failed> {
+    let id = find(shared, prefix)?;
+    let task = shared.read(|reader| reader.task(&id))?;
+    task.map(|task| task.seq)
+        .ok_or_else(|| Failed::not_found("task", id.as_str()))
 }
 
 fn filter(query: ListQuery) -> Result<TaskFilter, Failed> {
@@ -104,7 +120,7 @@ fn filter(query: ListQuery) -> Result<TaskFilter, Failed> {
             Failed::field("agent", "bad_agent_name", error.to_string())
         })?,
         limit: checked_limit(query.limit)?,
-        before_seq: query.before,
+        ..TaskFilter::default()
     })
 }
 

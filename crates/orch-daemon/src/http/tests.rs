@@ -146,6 +146,35 @@ fn every_route_answers_who_asks_rightly() {
 }
 
 #[test]
+fn a_listing_goes_on_behind_the_last_task_of_the_page_before() {
+    let it = Fixture::new();
+    let ids: Vec<String> = (0..5)
+        .map(|number| it.added(&format!(r#"{{"title":"{number}"}}"#)))
+        .collect();
+    let page = |path: String| -> Vec<String> {
+        let tasks = it.ask("GET", &path, "").json();
+        let id = |task: &Value| task["id"].as_str().unwrap().to_owned();
+        tasks.as_array().unwrap().iter().map(id).collect()
+    };
+    let first = page("/v1/tasks?limit=3".to_owned());
+    let next = page(format!("/v1/tasks?limit=3&before={}", first[2]));
+    let listed: Vec<_> = first.into_iter().chain(next).rev().collect();
+    assert_eq!(listed, ids);
+    it.ask("DELETE", &format!("/v1/tasks/{}", ids[0]), "");
+    // Not an empty page: that would be the end of the list.
+    let gone = it.ask("GET", &format!("/v1/tasks?before={}", ids[0]), "");
+    assert_eq!(
+        (gone.status.as_u16(), gone.code()),
+        (404, "not_found".to_owned())
+    );
+    let gone = it.ask("GET", "/v1/runs?before=run_0123456789", "");
+    assert_eq!(
+        (gone.status.as_u16(), gone.code()),
+        (404, "not_found".to_owned())
+    );
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_shape() {
     let it = Fixture::new();
     let id = it.added(r#"{"title":"one"}"#);

@@ -84,6 +84,7 @@ fn chosen(client: &Client, args: &Logs) -> Result<Vec<Run>> {
         task: args.task.clone(),
         agent: args.agent.clone(),
         limit: Some(if newest_only { 1 } else { RUNS_MOST }),
+        before: None,
     })?;
     runs.reverse();
     Ok(runs)

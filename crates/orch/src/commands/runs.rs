@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use orch_api::client::RunQuery;
+use orch_api::types::Run;
 
 use crate::args::Runs;
 use crate::context::Context;
@@ -13,10 +14,14 @@ use crate::view;
 pub fn run(context: &Context, args: &Runs) -> Result<Ending> {
     let printer = &context.printer;
     let limit = view::listing_limit(printer, args.limit);
-    let runs = context.client()?.runs(&RunQuery {
-        task: args.task.clone(),
-        agent: args.agent.clone(),
-        limit: Some(limit),
+    let client = context.client()?;
+    let runs = view::paged(limit, |rows, last: Option<&Run>| {
+        Ok(client.runs(&RunQuery {
+            task: args.task.clone(),
+            agent: args.agent.clone(),
+            limit: Some(rows),
+            before: last.map(|run| run.id.clone()),
+        })?)
     })?;
     if printer.is_json() {
         printer.json(&runs)?;

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use orch_api::client::TaskQuery;
+use orch_api::types::Task;
 
 use crate::args::{TaskList, word};
 use crate::context::Context;
@@ -13,11 +14,15 @@ use crate::view;
 pub fn run(context: &Context, args: &TaskList) -> Result<Ending> {
     let printer = &context.printer;
     let limit = view::listing_limit(printer, args.limit);
-    let tasks = context.client()?.tasks(&TaskQuery {
-        status: args.status.iter().map(|status| word(*status)).collect(),
-        label: args.label.clone(),
-        agent: args.agent.clone(),
-        limit: Some(limit),
+    let client = context.client()?;
+    let tasks = view::paged(limit, |rows, last: Option<&Task>| {
+        Ok(client.tasks(&TaskQuery {
+            status: args.status.iter().map(|status| word(*status)).collect(),
+            label: args.label.clone(),
+            agent: args.agent.clone(),
+            limit: Some(rows),
+            before: last.map(|task| task.id.clone()),
+        })?)
     })?;
     if printer.is_json() {
         printer.json(&tasks)?;
