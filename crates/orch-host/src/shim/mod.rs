@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use orch_core::run::{Failure, FailureCode};
 
+use crate::errno::named;
 use crate::run_dir::name;
 use crate::supervise::files::{Dir, Small};
 use crate::supervise::news::{self, News, What};
@@ -178,7 +179,7 @@ fn unprepared(what: &str, error: &io::Error) -> Failure {
     Failure {
         code: agent::code_of(error).unwrap_or(FailureCode::SpawnFailed),
         message: format!("the supervisor could not write {what}"),
-        evidence: error.to_string(),
+        evidence: named(error),
     }
 }
 

@@ -1,0 +1,10 @@
+//! Faults, injected into the real binary with real processes: what breaks, and what holds.
+//!
+//! Each test names in its comment the fault class it injects and what held; the page on reliability
+//! is made from these comments.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod cgroup;
+mod machine;
+mod processes;
