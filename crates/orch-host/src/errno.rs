@@ -38,12 +38,7 @@ pub fn is_exhausted(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(
-            Errno::AGAIN
-                | Errno::NOMEM
-                | Errno::MFILE
-                | Errno::NFILE
-                | Errno::NOSPC
-                | Errno::DQUOT
+            Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::DQUOT
         )
     )
 }

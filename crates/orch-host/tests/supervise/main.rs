@@ -20,6 +20,7 @@ mod orphans;
 mod records;
 mod runner;
 mod stops;
+mod strangers;
 
 fn main() {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
@@ -51,6 +52,7 @@ fn tests() -> Vec<runner::Test> {
         orphans::TESTS,
         records::TESTS,
         stops::TESTS,
+        strangers::TESTS,
     ]
     .concat()
 }

@@ -58,10 +58,15 @@ fn too_much_output_ends_it() {
     assert_eq!(record.out_bytes, bench.out().len() as u64);
 }
 
+/// Fault 19. Injected: an agent and its tool, in a session of its own, that ignore TERM, INT and HUP.
+/// Held: both are dead within two seconds after the grace.
+///
+/// Promise 14.
 fn an_agent_that_ignores_the_request_is_killed_with_its_tree() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
-    let script = "trap '' TERM; setsid sh -c 'echo $$ > fifo; while :; do sleep 600; done' & \
+    let script = "trap '' TERM INT HUP; \
+                  setsid sh -c 'echo $$ > fifo; while :; do sleep 600; done' & \
                   echo $$ > fifo; while :; do sleep 600; done";
     let mut spec = bench.shell(script);
     spec.limits.timeout_ms = Some(100);
@@ -70,6 +75,8 @@ fn an_agent_that_ignores_the_request_is_killed_with_its_tree() {
     bench.ended();
     let record = bench.record();
     assert_eq!(record.exit, signal(9));
+    let limit = spec.limits.timeout_ms.unwrap() + spec.limits.stop_grace_ms + 2_000;
+    assert!(record.active_ms.unwrap() < limit, "{record:?}");
     assert!(matches!(record.enforced, Some(Enforced::Timeout { .. })));
     assert!(members.into_iter().all(|member| !is_alive(member)));
 }
@@ -124,6 +131,10 @@ fn a_second_stop_kills_at_once() {
     assert_eq!((record.exit, record.stopped), (signal(9), true));
 }
 
+/// Fault 17. Injected: the agent is stopped by SIGSTOP and then asked to end. Held: it is woken for
+/// the request and ends.
+///
+/// Promise 14.
 fn a_stopped_process_can_be_stopped() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
@@ -176,6 +187,7 @@ fn a_stop_reaches_a_tree_without_a_shim() {
     );
 }
 
+/// Promise 16.
 fn a_stranger_with_the_same_id_is_left_alone() {
     let bench = Bench::new();
     bench.launch(&bench.shell("exec sleep 600"));

@@ -76,7 +76,10 @@ fn own_group(controller: &str) -> io::Result<PathBuf> {
     let path = groups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let names = fields.next()?;
-        names.split(',').any(|name| name == controller).then_some(())?;
+        names
+            .split(',')
+            .any(|name| name == controller)
+            .then_some(())?;
         fields.next()
     });
     let path = path.ok_or_else(|| io::Error::other("the controller is not mounted"))?;

@@ -1,7 +1,8 @@
 //! Processes that cannot be had, cannot be ended, stand still or are not what they seem.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,10 @@ impl Gate {
 }
 
 fn serve_at_gate(project: &Project) -> Served {
-    project.serve_with(&["--max-agents", "50"], &[("GATE", project.outside("gate"))])
+    project.serve_with(
+        &["--max-agents", "50"],
+        &[("GATE", project.outside("gate"))],
+    )
 }
 
 fn limit_descriptors(daemon: &Served, most: u64) {
@@ -59,7 +63,9 @@ fn limit_descriptors(daemon: &Served, most: u64) {
 fn forty_ends_at_once_are_recorded_by_a_daemon_without_descriptors() {
     let project = Project::new(WAITERS);
     let mut gate = Gate::new(&project);
-    let tasks: Vec<String> = (0..40).map(|n| project.add(&format!("task {n}"), &[])).collect();
+    let tasks: Vec<String> = (0..40)
+        .map(|n| project.add(&format!("task {n}"), &[]))
+        .collect();
     let mut daemon = serve_at_gate(&project);
     daemon.wait_for_events("run_running", 40);
     limit_descriptors(&daemon, 64);
@@ -85,41 +91,69 @@ fn forty_ends_at_once_are_recorded_by_a_daemon_without_descriptors() {
     assert_eq!(daemon.drain(), Some(0));
 }
 
-/// Fault 13. Injected: the daemon may open no descriptor any more when it is to start an agent.
-/// Held: it goes on to answer on the connection it has, the run is `not_started(no_resources)`
-/// naming EMFILE, no attempt is used up, and the task is done once there are descriptors again.
+/// Fault 13. Injected: the daemon may open no descriptor at all for three seconds, and a task comes
+/// in on a connection that it has. Held: it answers, it says what it lacks, it does not spin, no
+/// attempt is used up, and the task is done once there are descriptors again.
 ///
-/// Promises 18, 19.
+/// Promises 10, 18, 19.
 #[test]
 fn a_start_without_descriptors_is_put_off_and_costs_no_attempt() {
     let project = Project::new(WAITERS);
     let mut gate = Gate::new(&project);
-    let first = project.add("first", &[]);
-    let second = project.add("second", &["--depends-on", &first]);
     let mut daemon = serve_at_gate(&project);
-    daemon.wait_for_events("run_running", 1);
-    let client = project.client();
-    // The first run needs what it has; whatever follows it finds nothing.
-    limit_descriptors(&daemon, open_descriptors(&daemon) + 2);
-    gate.open(1);
-    let said = daemon.wait_for(|line| line["event"] == "task_retrying");
-    assert_eq!(text(&said, "task"), second, "{said}");
+    let socket = UnixStream::connect(project.root().join(".orch/orch.sock")).unwrap();
+    let mut lines = BufReader::new(socket);
+    assert!(ask(&mut lines, "GET /v1/status", "").contains("test"));
+    let fewer = lowest_free_descriptor(&daemon);
+    limit_descriptors(&daemon, fewer);
+    let added = ask(&mut lines, "POST /v1/tasks", r#"{"title":"one"}"#);
+    let before = cpu_ticks(daemon.pid());
+    let said = daemon.wait_for(|line| line["event"] == "trouble" && line["level"] == "warn");
+    assert!(
+        text(&said, "message").contains("Too many open files"),
+        "{said}"
+    );
+    let_it_last(Duration::from_secs(3));
+    let spent = cpu_ticks(daemon.pid()) - before;
+    assert!(spent < 150, "{spent} ticks of 300: it spins");
+    assert!(ask(&mut lines, "GET /v1/status", "").contains("test"));
     limit_descriptors(&daemon, 1_024);
-    let run = client.runs(&orch_api::client::RunQuery::default()).unwrap();
-    let failure = run[0].failure.clone().unwrap();
-    assert_eq!(failure.code, "no_resources", "{failure:?}");
-    let words = format!("{} {}", failure.message, failure.evidence);
-    assert!(words.contains("EMFILE"), "{words}");
     gate.open(1);
-    daemon.wait_for(|line| line["event"] == "task_done" && line["task"] == *second);
-    assert_eq!(project.task(&second)["attempts"], 1);
+    let done = daemon.wait_for(|line| line["event"] == "task_done");
+    assert!(added.contains(text(&done, "task")), "{added}");
+    assert_eq!(project.task(text(&done, "task"))["attempts"], 1);
     assert_eq!(daemon.drain(), Some(0));
 }
 
-fn open_descriptors(daemon: &Served) -> u64 {
+/// A request on a connection that stays open; the body of the answer.
+fn ask(connection: &mut BufReader<UnixStream>, line: &str, body: &str) -> String {
+    let length = body.len();
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: orch\r\nOrch-Api-Version: 1\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    connection.get_mut().write_all(request.as_bytes()).unwrap();
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        connection.read_line(&mut header).unwrap();
+        match header.trim_end().to_ascii_lowercase().split_once(':') {
+            Some(("content-length", value)) => length = value.trim().parse().unwrap(),
+            _ if header.trim_end().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut answer = vec![0; length];
+    connection.read_exact(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+fn lowest_free_descriptor(daemon: &Served) -> u64 {
     let entries = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
-    numbers.max().unwrap()
+    let open: BTreeSet<u64> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    (0..).find(|number| !open.contains(number)).unwrap()
 }
 
 /// Fault 14. Injected: a control group in which not one process more may be made, when the daemon
