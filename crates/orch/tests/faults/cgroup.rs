@@ -53,9 +53,22 @@ impl Cgroup {
         fs::read_to_string(self.dir.join(file)).unwrap()
     }
 
-    /// Moves a process into it; its children to come are born there.
-    pub fn add(&self, pid: u32) {
-        self.set("cgroup.procs", pid);
+    /// Moves a process and what descends from it into it; children to come are born there.
+    pub fn add_tree(&self, root: u32) {
+        self.set("cgroup.procs", root);
+        // Each thread has a list of the children it made.
+        for thread in fs::read_dir(format!("/proc/{root}/task")).unwrap() {
+            let children = thread.unwrap().path().join("children");
+            let children = fs::read_to_string(children).unwrap_or_default();
+            for child in children.split_whitespace() {
+                self.add_tree(child.parse().unwrap());
+            }
+        }
+    }
+
+    /// How many processes and threads are in it.
+    pub fn members(&self) -> u32 {
+        self.read("pids.current").trim().parse().unwrap()
     }
 }
 

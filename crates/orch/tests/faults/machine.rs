@@ -1,12 +1,13 @@
 //! What a test looks up about processes, and how it waits where the system gives no event.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use orch_field::Project;
+use orch_field::{Project, Served, fifo};
 
 /// When a test gives up waiting. Far above what a busy machine needs.
 const GIVE_UP: Duration = Duration::from_secs(120);
@@ -29,6 +30,40 @@ pub fn until<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
 /// Lets a fault last: the time is what is injected, nothing is waited for.
 pub fn let_it_last(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// The gate of a project, where agents wait to be let through or say something.
+pub struct Gate(BufReader<File>);
+
+impl Gate {
+    pub fn new(project: &Project) -> Self {
+        let path = project.outside("gate");
+        fifo(&path);
+        // Open for both, so that nobody waits for the other side and the end never comes.
+        let mut both = OpenOptions::new();
+        Self(BufReader::new(
+            both.read(true).write(true).open(path).unwrap(),
+        ))
+    }
+
+    /// Lets this many agents through.
+    pub fn open(&mut self, count: usize) {
+        let lines = "go\n".repeat(count);
+        self.0.get_mut().write_all(lines.as_bytes()).unwrap();
+    }
+
+    /// A line that an agent said.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+/// A daemon whose agents find the gate as `$GATE`.
+pub fn serve_at_gate(project: &Project) -> Served {
+    let gate = project.outside("gate");
+    project.serve_with(&["--max-agents", "50"], &[("GATE", gate)])
 }
 
 /// A process as a number in a record of a run.

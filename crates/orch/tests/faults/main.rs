@@ -8,3 +8,4 @@
 mod cgroup;
 mod machine;
 mod processes;
+mod processes_unwilling;

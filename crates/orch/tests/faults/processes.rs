@@ -1,17 +1,17 @@
 //! Processes that cannot be had, cannot be ended, stand still or are not what they seem.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use orch_field::{Project, Served, fifo, text};
+use orch_field::{Project, Served, text};
 
 use crate::cgroup::Cgroup;
-use crate::machine::{agent_of, cpu_ticks, is_alive, let_it_last, send, shim_of, until};
+use crate::machine::{Gate, cpu_ticks, let_it_last, serve_at_gate};
 
 /// Agents that wait at a gate; short graces, so that nobody waits for them in vain.
 const WAITERS: &str = "\
@@ -20,29 +20,6 @@ env = { GATE = \"$GATE\" }\nmax_parallel = 50\n\
 [defaults]\nworkspace = \"shared\"\nreview = \"auto\"\nmax_attempts = 1\n\
 [retry]\nbase = \"1s\"\nmax = \"2s\"\n\
 [limits]\nstop_grace = \"300ms\"\nleak_grace = \"100ms\"\n";
-
-/// A gate of a project: whoever reads a line from it goes on.
-struct Gate(File);
-
-impl Gate {
-    fn new(project: &Project) -> Self {
-        let path = project.outside("gate");
-        fifo(&path);
-        let mut both = OpenOptions::new();
-        Self(both.read(true).write(true).open(path).unwrap())
-    }
-
-    fn open(&mut self, count: usize) {
-        self.0.write_all("go\n".repeat(count).as_bytes()).unwrap();
-    }
-}
-
-fn serve_at_gate(project: &Project) -> Served {
-    project.serve_with(
-        &["--max-agents", "50"],
-        &[("GATE", project.outside("gate"))],
-    )
-}
 
 fn limit_descriptors(daemon: &Served, most: u64) {
     let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap());
@@ -170,8 +147,8 @@ fn a_start_without_processes_is_put_off_and_costs_no_attempt() {
     let project = Project::new(WAITERS);
     let mut gate = Gate::new(&project);
     let mut daemon = serve_at_gate(&project);
-    group.add(daemon.pid());
-    group.set("pids.max", group.read("pids.current").trim());
+    group.add_tree(daemon.pid());
+    group.set("pids.max", group.members());
     let shared = project.add("shared", &[]);
     let worktree = project.add("worktree", &["--workspace", "worktree"]);
     // Threads of the daemon count, too: those it has must be enough.
@@ -211,8 +188,8 @@ fn an_agent_that_does_not_fit_beside_its_supervisor_is_put_off() {
     let mut daemon = serve_at_gate(&project);
     gate.open(1);
     daemon.wait_for(|line| line["event"] == "task_done" && line["task"] == *warm);
-    group.add(daemon.pid());
-    let room = group.read("pids.current").trim().parse::<u32>().unwrap() + 1;
+    group.add_tree(daemon.pid());
+    let room = group.members() + 1;
     group.set("pids.max", room);
     let task = project.add("task", &[]);
     let said = daemon.wait_for(|line| line["event"] == "task_retrying");
