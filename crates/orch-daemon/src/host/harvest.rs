@@ -67,6 +67,9 @@ impl Machine {
         };
         report.warnings.extend(record.warnings.iter().cloned());
         report.warnings.extend(leaked(record));
+        if record.oom_kills > 0 {
+            report.warnings.push(short_of_memory(record));
+        }
         self.save(live, &mut report);
         Ok(report)
     }
@@ -137,7 +140,7 @@ fn end_of(live: &LiveRun, standing: &Standing) -> Option<End> {
             exit: record.exit,
             enforced: record.enforced.or(enforced),
             verdict: Verdict::NoResult,
-            logs: record.logs(),
+            logs: evidence(record),
         }),
         Standing::NotStarted(failure) => Some(End::NotStarted(failure.clone())),
         Standing::Lost(failure) => {
@@ -154,6 +157,21 @@ fn end_of(live: &LiveRun, standing: &Standing) -> Option<End> {
         | Standing::Running { .. }
         | Standing::Unsupervised { .. } => None,
     }
+}
+
+/// Where the proof of an end lies.
+fn evidence(record: &ExitRecord) -> String {
+    match record.oom_killed() {
+        true => format!("oom_killed: {}; {}", short_of_memory(record), record.logs()),
+        false => record.logs(),
+    }
+}
+
+fn short_of_memory(record: &ExitRecord) -> String {
+    let count = record.oom_kills;
+    format!(
+        "for want of memory the kernel ended processes of its control group while it ran: {count}"
+    )
 }
 
 fn with_verdict(end: End, said: Verdict) -> End {

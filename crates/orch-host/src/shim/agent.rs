@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::Logs;
+use super::memory::{Offering, Shortage};
 use crate::errno::{is_exhausted, named};
 use crate::supervise::clock;
 use crate::supervise::process::Identity;
@@ -29,6 +30,7 @@ pub(super) struct Agent {
     pub(super) identity: Identity,
     pub(super) started_at: Timestamp,
     pub(super) since: Instant,
+    pub(super) shortage: Shortage,
 }
 
 impl Agent {
@@ -62,14 +64,19 @@ fn spawn(spec: &Spec, logs: &Logs) -> Result<Agent, Failure> {
         .stdout(logs.out.try_clone().map_err(failed)?)
         .stderr(logs.err.try_clone().map_err(failed)?)
         .process_group(0);
+    let shortage = Shortage::new();
     let started_at = clock::now();
-    let child = command.spawn().map_err(failed)?;
+    let offering = Offering::new();
+    let child = command.spawn();
+    drop(offering);
+    let child = child.map_err(failed)?;
     let pid = Pid::from_child(&child);
     Ok(Agent {
         pid,
         identity: identity(pid),
         started_at,
         since: Instant::now(),
+        shortage,
     })
 }
 

@@ -9,6 +9,7 @@ mod agent;
 mod descriptors;
 mod end;
 mod limiter;
+mod memory;
 mod signals;
 mod watch;
 

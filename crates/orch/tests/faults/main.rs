@@ -8,4 +8,5 @@
 mod cgroup;
 mod machine;
 mod processes;
+mod processes_memory;
 mod processes_unwilling;
