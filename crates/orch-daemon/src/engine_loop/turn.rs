@@ -9,7 +9,7 @@ use orch_core::request::Answer;
 use orch_core::{RunId, Timestamp};
 use orch_store::{StoreError, Transaction};
 
-use crate::convert;
+use crate::clock;
 use crate::log::chain;
 use crate::wake::NotDone;
 
@@ -39,7 +39,7 @@ pub(super) fn transaction(
 ) -> Result<Recorded, LedgerError> {
     let mut entropy = entropy;
     let mut context = Context {
-        now: convert::now(),
+        now: clock::now(),
         config,
         entropy: &mut entropy,
     };
@@ -49,6 +49,9 @@ pub(super) fn transaction(
     }
     recorded.plan(ledger, permit, &mut context)?;
     recorded.next_due = ledger.next_due()?;
+    if recorded.next_due.is_none() {
+        clock::follow_wall();
+    }
     recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
     Ok(recorded)
 }

@@ -12,6 +12,7 @@ use orch_host::transcript::{Finished, Transcript};
 use super::jobs::caught;
 use super::live::LiveRun;
 use super::machine::Machine;
+use crate::clock;
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
@@ -55,7 +56,7 @@ impl Machine {
         let finished = finish(live, record.out_bytes, record.finished_at)?;
         self.say(live);
         let summary = finished.summary;
-        let end = with_verdict(end, summary.verdict);
+        let end = with_verdict(end, by_our_clock(summary.verdict));
         let mut report = Report {
             result: summary.result,
             usage: summary.usage,
@@ -172,6 +173,22 @@ fn short_of_memory(record: &ExitRecord) -> String {
     format!(
         "for want of memory the kernel ended processes of its control group while it ran: {count}"
     )
+}
+
+/// A provider says by the wall's clock when its limit is lifted.
+fn by_our_clock(said: Verdict) -> Verdict {
+    match said {
+        Verdict::Limited {
+            code,
+            message,
+            until,
+        } => Verdict::Limited {
+            code,
+            message,
+            until: until.map(clock::from_wall),
+        },
+        said => said,
+    }
 }
 
 fn with_verdict(end: End, said: Verdict) -> End {

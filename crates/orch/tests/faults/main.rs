@@ -8,5 +8,7 @@
 mod cgroup;
 mod machine;
 mod processes;
+mod processes_many;
 mod processes_memory;
 mod processes_unwilling;
+mod time;
