@@ -21,7 +21,7 @@ impl Cgroup {
         match Self::make(controller) {
             Ok(group) => Some(group),
             Err(error) => {
-                eprintln!("skipped: no control group for {controller} can be made: {error}");
+                println!("skipped: no control group for {controller} can be made: {error}");
                 None
             }
         }
