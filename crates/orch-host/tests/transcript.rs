@@ -474,6 +474,10 @@ fn events_that_were_changed_between_two_looks_are_made_again() {
         transcript.advance(NOW).unwrap();
         spoil(&run);
         run.print(b"two\n");
+        // A file that is gone is an error, after which the daemon opens the transcript again.
+        if transcript.advance(NOW).is_err() {
+            transcript = run.open();
+        }
         assert_eq!(transcript.advance(NOW).unwrap().events, 2);
         transcript.finish(8, NOW).unwrap();
         assert_eq!(timeless(&run.events()), in_one_go("shell", b"one\ntwo\n").0);

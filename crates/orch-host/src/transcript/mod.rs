@@ -137,7 +137,7 @@ impl Transcript {
     }
 
     fn resume(dir: RunDir, adapter: &'static Adapter, cut: Cut) -> io::Result<Self> {
-        let Files { log, events } = Files::open(&dir)?;
+        let Files { log, events } = Files::open(&dir, true)?;
         let mut warnings = Vec::new();
         let state = replay::resume(&dir, adapter, log.as_ref(), &events, cut, &mut warnings)?;
         Ok(Self {
@@ -225,7 +225,8 @@ impl Transcript {
     fn files(&mut self) -> io::Result<&mut Files> {
         let files = match self.files.take() {
             Some(files) => files,
-            None => Files::open(&self.dir)?,
+            // Not made anew: somebody may be removing the directory, file by file.
+            None => Files::open(&self.dir, false)?,
         };
         Ok(self.files.insert(files))
     }
@@ -390,9 +391,9 @@ fn read_chunk(log: &File, from: u64, limit: u64, chunk: &mut Vec<u8>) -> io::Res
 }
 
 impl Files {
-    fn open(dir: &RunDir) -> io::Result<Self> {
+    fn open(dir: &RunDir, create: bool) -> io::Result<Self> {
         let mut events = OpenOptions::new();
-        events.read(true).append(true).create(true).mode(0o600);
+        events.read(true).append(true).create(create).mode(0o600);
         Ok(Self {
             events: open_regular(&mut events, &dir.events())?,
             log: open_log(dir)?,
