@@ -24,7 +24,7 @@ use orch_host::failpoint::{self, Point};
 use orch_store::sqlite::SqliteStore;
 use orch_store::{Reader, Store};
 
-use crate::convert;
+use crate::clock;
 use crate::host::Host;
 use crate::log::{LogLine, chain};
 use crate::scribe::Scribe;
@@ -202,7 +202,7 @@ impl EngineLoop {
             return Duration::ZERO;
         }
         match self.next_due {
-            Some(due) => Duration::from_millis(due.millis_since(convert::now())).min(IDLE),
+            Some(due) => Duration::from_millis(due.millis_since(clock::now())).min(IDLE),
             None => IDLE,
         }
     }
@@ -234,7 +234,7 @@ impl EngineLoop {
                 Wake::End(ending) => items.extend(self.asked_to_end(ending)),
             }
         }
-        if self.next_due.is_some_and(|due| due <= convert::now()) {
+        if self.next_due.is_some_and(|due| due <= clock::now()) {
             items.push(Item {
                 input: Input::Tick,
                 reply: None,

@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod environment;
+pub mod errno;
 pub mod failpoint;
 pub mod git;
 pub mod prompt;

@@ -509,3 +509,48 @@ fn what_an_agent_says_is_never_lost_in_its_flood() {
     let lines = |blocks: Vec<&(u64, u64, u64)>| blocks.iter().map(|block| block.2).sum::<u64>();
     assert_eq!((lines(before), lines(after)), (50_000, 2));
 }
+
+/// Fault 13. Injected: a hundred live runs and few descriptors. Held: a run whose output is
+/// not being read just now holds no descriptor, so their number does not bound the number of runs.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_transcript_at_rest_holds_no_descriptor() {
+    let run = Run::with("shell", b"one\n");
+    let mut transcript = run.open();
+    let held = || {
+        let open = fs::read_dir("/proc/self/fd").unwrap();
+        let links = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        links.filter(|to| to.starts_with(run.dir.path())).count()
+    };
+    assert_eq!(held(), 0);
+    transcript.advance(NOW).unwrap();
+    assert_eq!(held(), 0);
+    run.print(b"two\n");
+    assert_eq!(transcript.advance(NOW).unwrap().events, 2);
+    transcript.finish(8, NOW).unwrap();
+    assert_eq!(timeless(&run.events()).len(), 2);
+}
+
+/// An agent can write in this directory, also while nobody reads.
+#[test]
+fn events_that_were_changed_between_two_looks_are_made_again() {
+    let spoil: [fn(&Run); 3] = [
+        |run| fs::remove_file(run.dir.events()).unwrap(),
+        |run| fs::write(run.dir.events(), "").unwrap(),
+        |run| fs::write(run.dir.events(), "{\"seq\":1,\"forged\":true}\n").unwrap(),
+    ];
+    for spoil in spoil {
+        let run = Run::with("shell", b"one\n");
+        let mut transcript = run.open();
+        transcript.advance(NOW).unwrap();
+        spoil(&run);
+        run.print(b"two\n");
+        // A file that is gone is an error, after which the daemon opens the transcript again.
+        if transcript.advance(NOW).is_err() {
+            transcript = run.open();
+        }
+        assert_eq!(transcript.advance(NOW).unwrap().events, 2);
+        transcript.finish(8, NOW).unwrap();
+        assert_eq!(timeless(&run.events()), in_one_go("shell", b"one\ntwo\n").0);
+    }
+}

@@ -14,7 +14,7 @@ use orch_host::supervise;
 use orch_store::{StoreError, Transaction};
 
 use super::points;
-use crate::convert;
+use crate::clock;
 use crate::log::chain;
 use crate::wake::NotDone;
 
@@ -52,7 +52,7 @@ pub(super) fn transaction(
     let mut entropy = entropy;
     let boot = supervise::present_boot();
     let mut context = Context {
-        now: convert::now(),
+        now: clock::now(),
         config,
         boot: boot.as_deref(),
         entropy: &mut entropy,
@@ -64,6 +64,9 @@ pub(super) fn transaction(
     recorded.plan(ledger, permit, &mut context)?;
     points::committing(inputs, &recorded.effects);
     recorded.next_due = ledger.next_due()?;
+    if recorded.next_due.is_none() {
+        clock::follow_wall();
+    }
     recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
     recorded.facts = ledger.facts_after(last_event)?;
     recorded.runs = runs_of(ledger, &recorded.facts)?;

@@ -313,7 +313,7 @@ impl Machine {
         let mut transcript = match held.take() {
             Some(transcript) => transcript,
             // Said once, by the sweep; there is nothing to read and never will be.
-            None if !live.dir.path().try_exists()? => return Ok(()),
+            None if !live.dir.out_log().try_exists()? => return Ok(()),
             None => Transcript::open(live.dir.clone(), live.adapter)?,
         };
         let advance = transcript.advance(convert::now())?;

@@ -13,6 +13,7 @@ use orch_host::transcript::{Finished, Transcript};
 use super::jobs::caught;
 use super::live::LiveRun;
 use super::machine::Machine;
+use crate::clock;
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
@@ -70,7 +71,7 @@ impl Machine {
         let finished = finish(live, record.out_bytes, record.finished_at)?;
         self.say(live);
         let summary = finished.summary;
-        let end = with_verdict(end, summary.verdict);
+        let end = with_verdict(end, by_our_clock(summary.verdict));
         let mut report = Report {
             result: summary.result,
             usage: summary.usage,
@@ -82,6 +83,9 @@ impl Machine {
         };
         report.warnings.extend(record.warnings.iter().cloned());
         report.warnings.extend(leaked(record));
+        if record.oom_kills > 0 {
+            report.warnings.push(short_of_memory(record));
+        }
         self.save(live, &mut report);
         Ok(report)
     }
@@ -153,7 +157,7 @@ fn end_of(live: &LiveRun, standing: &Standing) -> Option<End> {
             exit: record.exit,
             enforced: record.enforced.or(enforced),
             verdict: Verdict::NoResult,
-            logs: record.logs(),
+            logs: evidence(record),
         }),
         Standing::NotStarted(failure) => Some(End::NotStarted(failure.clone())),
         Standing::Lost(failure) => {
@@ -169,6 +173,37 @@ fn end_of(live: &LiveRun, standing: &Standing) -> Option<End> {
         | Standing::Launching
         | Standing::Running { .. }
         | Standing::Unsupervised { .. } => None,
+    }
+}
+
+/// Where the proof of an end lies.
+fn evidence(record: &ExitRecord) -> String {
+    match record.oom_killed() {
+        true => format!("oom_killed: {}; {}", short_of_memory(record), record.logs()),
+        false => record.logs(),
+    }
+}
+
+fn short_of_memory(record: &ExitRecord) -> String {
+    let count = record.oom_kills;
+    format!(
+        "for want of memory the kernel ended processes of its control group while it ran: {count}"
+    )
+}
+
+/// A provider says by the wall's clock when its limit is lifted.
+fn by_our_clock(said: Verdict) -> Verdict {
+    match said {
+        Verdict::Limited {
+            code,
+            message,
+            until,
+        } => Verdict::Limited {
+            code,
+            message,
+            until: until.map(clock::from_wall),
+        },
+        said => said,
     }
 }
 

@@ -14,6 +14,7 @@ use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
 use orch_host::adapter::{self, Adapter, Invocation};
 use orch_host::environment;
+use orch_host::errno;
 use orch_host::failpoint::{self, Point};
 use orch_host::prompt::{self, PromptInput};
 use orch_host::run_dir::RunDir;
@@ -75,12 +76,11 @@ impl Machine {
         })?;
         let adapter = find_adapter(&run)?;
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
-        let spawn_failed = |what: &str, error: &dyn std::fmt::Display| {
-            failure(
-                FailureCode::SpawnFailed,
-                format!("{what}: {error}"),
-                dir.path().display().to_string(),
-            )
+        let place = || dir.path().display().to_string();
+        let spawn_failed = |what: &str, error: &(dyn std::error::Error + 'static)| {
+            let failed = failed(FailureCode::SpawnFailed, error, &place());
+            let message = format!("{what}: {}", failed.message);
+            Failure { message, ..failed }
         };
         dir.create()
             .map_err(|error| spawn_failed("making the run directory", &error))?;
@@ -109,13 +109,9 @@ impl Machine {
             &dir,
         );
         let live = self.attend(run, task, dir, adapter, output);
-        self.launcher.launch(&live.dir, &spec).map_err(|error| {
-            failure(
-                FailureCode::NoResources,
-                chain(&error),
-                "starting the supervisor",
-            )
-        })
+        self.launcher
+            .launch(&live.dir, &spec)
+            .map_err(|error| failed(FailureCode::NoResources, &error, "starting the supervisor"))
     }
 
     /// Puts a run under watch, before anything of it can happen. One that is watched already goes
@@ -147,11 +143,8 @@ impl Machine {
                 .workspaces()
                 .and_then(|workspaces| workspaces.prepare(&task.id, branch))
                 .map_err(|error| {
-                    failure(
-                        FailureCode::WorkspaceFailed,
-                        chain(&error),
-                        format!("branch {branch}"),
-                    )
+                    let place = format!("branch {branch}");
+                    failed(FailureCode::WorkspaceFailed, &error, &place)
                 }),
             _ => Ok(self.shared.project.root.clone()),
         }
@@ -391,6 +384,21 @@ pub(super) fn shim_program() -> PathBuf {
         return kept.to_owned();
     }
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("orch"))
+}
+
+/// What an error means for a start: `code`, unless the machine has nothing left to give, which is
+/// nobody's fault and passes.
+fn failed(code: FailureCode, error: &(dyn std::error::Error + 'static), place: &str) -> Failure {
+    let root = errno::root(error);
+    let code = match root {
+        Some(root) if errno::is_exhausted(root) => FailureCode::NoResources,
+        _ => code,
+    };
+    let evidence = match root {
+        Some(root) => format!("{place}: {}", errno::named(root)),
+        None => place.to_owned(),
+    };
+    failure(code, chain(error), evidence)
 }
 
 /// A failure of the machine before the agent could be started.

@@ -66,17 +66,12 @@ pub(super) fn run(
         .stderr(Stdio::piped());
     let mut owned = spawn(command).map_err(Stopped::Io)?;
     let child = owned.child();
-    if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), input) {
-        // A child that does not want all of it says so by its exit status.
-        thread::spawn(move || pipe.write_all(&bytes));
+    let outcome = attend(child, input, allowance);
+    if outcome.is_err() {
+        kill_group(child);
     }
-    let (sender, news) = mpsc::channel();
-    let stdout = drain(child.stdout.take(), allowance.stdout_bytes, true, &sender);
-    let stderr = drain(child.stderr.take(), allowance.stderr_bytes, false, &sender);
-    announce_exit(child, sender);
-    let outcome = follow(&news, child, allowance.time);
     let status = child.wait().map_err(Stopped::Io)?;
-    outcome?;
+    let (stdout, stderr) = outcome?;
     Ok(Finished {
         status,
         stdout: take(&stdout),
@@ -84,7 +79,31 @@ pub(super) fn run(
     })
 }
 
-/// Waits for the end of the child and of its output. On return the child is dead or dying.
+/// Feeds the child, collects what it says and waits for its end. A machine without a thread to
+/// spare is an error like any other.
+fn attend(
+    child: &mut Child,
+    input: Option<Vec<u8>>,
+    allowance: Allowance,
+) -> Result<(Kept, Kept), Stopped> {
+    if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), input) {
+        // A child that does not want all of it says so by its exit status.
+        in_background(move || drop(pipe.write_all(&bytes)))?;
+    }
+    let (sender, news) = mpsc::channel();
+    let stdout = drain(child.stdout.take(), allowance.stdout_bytes, true, &sender)?;
+    let stderr = drain(child.stderr.take(), allowance.stderr_bytes, false, &sender)?;
+    announce_exit(child, sender)?;
+    follow(&news, child, allowance.time)?;
+    Ok((stdout, stderr))
+}
+
+fn in_background(work: impl FnOnce() + Send + 'static) -> Result<(), Stopped> {
+    let spawned = thread::Builder::new().spawn(work);
+    spawned.map(drop).map_err(Stopped::Io)
+}
+
+/// Waits for the end of the child and of its output. After an error it is to be killed.
 fn follow(news: &Receiver<News>, child: &Child, limit: Duration) -> Result<(), Stopped> {
     let mut deadline = Instant::now() + limit;
     let mut exited = false;
@@ -96,19 +115,13 @@ fn follow(news: &Receiver<News>, child: &Child, limit: Duration) -> Result<(), S
                 deadline = Instant::now() + LEAK_GRACE;
             }
             Ok(News::Closed) => open -= 1,
-            Ok(News::Full) => {
-                kill_group(child);
-                return Err(Stopped::TooMuchOutput);
-            }
+            Ok(News::Full) => return Err(Stopped::TooMuchOutput),
             // Something it left behind holds its output; what it wrote itself is in.
             Err(_) if exited => {
                 kill_group(child);
                 return Ok(());
             }
-            Err(_) => {
-                kill_group(child);
-                return Err(Stopped::TimedOut);
-            }
+            Err(_) => return Err(Stopped::TimedOut),
         }
     }
     Ok(())
@@ -127,15 +140,17 @@ fn pid_of(child: &Child) -> Option<Pid> {
 }
 
 /// Tells when the child has ended, without reaping it.
-fn announce_exit(child: &Child, sender: Sender<News>) {
-    let Some(pid) = pid_of(child) else { return };
-    thread::spawn(move || {
+fn announce_exit(child: &Child, sender: Sender<News>) -> Result<(), Stopped> {
+    let Some(pid) = pid_of(child) else {
+        return Ok(());
+    };
+    in_background(move || {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options)
         {
         }
         let _ = sender.send(News::Exited);
-    });
+    })
 }
 
 type Kept = Arc<Mutex<Vec<u8>>>;
@@ -146,10 +161,10 @@ fn drain(
     most: usize,
     overflow_is_an_error: bool,
     sender: &Sender<News>,
-) -> Kept {
+) -> Result<Kept, Stopped> {
     let kept = Kept::default();
     let (ours, sender) = (Arc::clone(&kept), sender.clone());
-    thread::spawn(move || {
+    in_background(move || {
         let mut buffer = vec![0; 64 * 1024];
         let Some(mut pipe) = pipe else { return };
         loop {
@@ -167,8 +182,8 @@ fn drain(
             }
         }
         let _ = sender.send(News::Closed);
-    });
-    kept
+    })?;
+    Ok(kept)
 }
 
 fn take(kept: &Kept) -> Vec<u8> {

@@ -15,6 +15,8 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::Logs;
+use super::memory::{Offering, Shortage};
+use crate::errno::{is_exhausted, named};
 use crate::supervise::clock;
 use crate::supervise::process::Identity;
 use crate::supervise::spec::{MARKER, Spec};
@@ -28,6 +30,7 @@ pub(super) struct Agent {
     pub(super) identity: Identity,
     pub(super) started_at: Timestamp,
     pub(super) since: Instant,
+    pub(super) shortage: Shortage,
 }
 
 impl Agent {
@@ -61,14 +64,19 @@ fn spawn(spec: &Spec, logs: &Logs) -> Result<Agent, Failure> {
         .stdout(logs.out.try_clone().map_err(failed)?)
         .stderr(logs.err.try_clone().map_err(failed)?)
         .process_group(0);
+    let shortage = Shortage::new();
     let started_at = clock::now();
-    let child = command.spawn().map_err(failed)?;
+    let offering = Offering::new();
+    let child = command.spawn();
+    drop(offering);
+    let child = child.map_err(failed)?;
     let pid = Pid::from_child(&child);
     Ok(Agent {
         pid,
         identity: identity(pid),
         started_at,
         since: Instant::now(),
+        shortage,
     })
 }
 
@@ -89,7 +97,7 @@ fn standard_input(spec: &Spec) -> Result<Stdio, Failure> {
     File::open(path).map(Stdio::from).map_err(|error| Failure {
         code: code_of(&error).unwrap_or(FailureCode::SpawnFailed),
         message: "the agent's standard input could not be opened".to_owned(),
-        evidence: format!("{}: {error}", path.display()),
+        evidence: format!("{}: {}", path.display(), named(&error)),
     })
 }
 
@@ -185,35 +193,7 @@ fn denied(metadata: Option<std::fs::Metadata>) -> &'static str {
 
 /// The code of an error that means that the machine has nothing left to give.
 pub(super) fn code_of(error: &io::Error) -> Option<FailureCode> {
-    match Errno::from_io_error(error)? {
-        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::DQUOT => {
-            Some(FailureCode::NoResources)
-        }
-        _ => None,
-    }
-}
-
-/// An error with the name people look it up by.
-fn named(error: &io::Error) -> String {
-    let name = match Errno::from_io_error(error) {
-        Some(Errno::NOENT) => "ENOENT",
-        Some(Errno::NOTDIR) => "ENOTDIR",
-        Some(Errno::ACCESS) => "EACCES",
-        Some(Errno::PERM) => "EPERM",
-        Some(Errno::NOEXEC) => "ENOEXEC",
-        Some(Errno::TOOBIG) => "E2BIG",
-        Some(Errno::TXTBSY) => "ETXTBSY",
-        Some(Errno::AGAIN) => "EAGAIN",
-        Some(Errno::NOMEM) => "ENOMEM",
-        Some(Errno::MFILE) => "EMFILE",
-        Some(Errno::NFILE) => "ENFILE",
-        Some(Errno::LOOP) => "ELOOP",
-        Some(Errno::NAMETOOLONG) => "ENAMETOOLONG",
-        Some(Errno::INVAL) => "EINVAL",
-        Some(Errno::IO) => "EIO",
-        _ => return error.to_string(),
-    };
-    format!("{name}, {error}")
+    is_exhausted(error).then_some(FailureCode::NoResources)
 }
 
 #[cfg(test)]

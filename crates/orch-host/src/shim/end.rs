@@ -62,6 +62,7 @@ pub(super) fn describe(spec: &Spec, agent: &Agent, logs: &Logs, end: End) -> Exi
         cpu_ms: end.cpu_ticks.map(|ticks| ticks * 1000 / TICKS_PER_SECOND),
         out_bytes,
         err_bytes,
+        oom_kills: end.oom_kills,
         leaked: end.leaked,
         leaked_count: end.leaked_count,
         warnings,

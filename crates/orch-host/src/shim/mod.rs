@@ -11,6 +11,7 @@ mod clone;
 mod descriptors;
 mod end;
 mod limiter;
+mod memory;
 #[cfg(target_os = "linux")]
 mod server;
 mod signals;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use orch_core::run::{Failure, FailureCode};
 
+use crate::errno::named;
 use crate::failpoint::{self, Point};
 use crate::run_dir::name;
 use crate::supervise::files::{Dir, Small};
@@ -224,7 +226,7 @@ fn unprepared(what: &str, error: &io::Error) -> Failure {
     Failure {
         code: agent::code_of(error).unwrap_or(FailureCode::SpawnFailed),
         message: format!("the supervisor could not write {what}"),
-        evidence: error.to_string(),
+        evidence: named(error),
     }
 }
 

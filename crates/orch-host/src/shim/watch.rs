@@ -39,6 +39,7 @@ pub(super) struct End {
     pub(super) finished_at: Timestamp,
     pub(super) active: Duration,
     pub(super) cpu_ticks: Option<u64>,
+    pub(super) oom_kills: u64,
     pub(super) leaked: Vec<Leaked>,
     pub(super) leaked_count: u64,
     pub(super) warnings: Vec<String>,
@@ -59,6 +60,7 @@ struct Reaped {
     at: Timestamp,
     active: Duration,
     cpu_ticks: Option<u64>,
+    oom_kills: u64,
 }
 
 pub(super) struct Watch<'a> {
@@ -127,6 +129,7 @@ impl<'a> Watch<'a> {
             finished_at: reaped.at,
             active: reaped.active,
             cpu_ticks: reaped.cpu_ticks,
+            oom_kills: reaped.oom_kills,
             leaked_count: killed.victims.len() as u64,
             leaked: name(killed),
             warnings: self.warnings.clone(),
@@ -254,6 +257,7 @@ impl<'a> Watch<'a> {
                 at: clock::now(),
                 active: self.agent.since.elapsed(),
                 cpu_ticks,
+                oom_kills: self.agent.shortage.kills(),
             });
         }
     }

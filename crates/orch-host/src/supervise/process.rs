@@ -264,40 +264,49 @@ mod system {
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
     }
 
-    /// Every process of the machine. One that ends meanwhile may be missing.
+    /// Every process of the machine. One that ends meanwhile may be missing; one that cannot be
+    /// read is an error, because nobody may be taken for dead for want of a descriptor.
     pub(crate) fn table() -> io::Result<Vec<Process>> {
-        Ok(pids()?.filter_map(|pid| read(pid).ok().flatten()).collect())
+        pids()?.filter_map(|pid| read(pid).transpose()).collect()
+    }
+
+    /// The processes that `is_wanted`, as far as they still live.
+    fn select(is_wanted: impl Fn(i32) -> io::Result<bool>) -> io::Result<Vec<Process>> {
+        let mut found = Vec::new();
+        for pid in pids()? {
+            if is_wanted(pid)? {
+                found.extend(read(pid)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A file of a process; nothing if the process is gone or another user's.
+    fn of_process(pid: i32, file: &str) -> io::Result<Vec<u8>> {
+        match std::fs::read(format!("/proc/{pid}/{file}")) {
+            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(Vec::new())
+            }
+            read => read,
+        }
     }
 
     /// Every living process whose environment carries `name=value`, except this one. Another
     /// user's cannot be read and is never ours.
     pub(crate) fn marked(name: &str, value: &str) -> io::Result<Vec<Process>> {
         let wanted = format!("{name}={value}");
-        let is_marked = |pid: i32| {
-            std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-                environment
-                    .split(|byte| *byte == 0)
-                    .any(|entry| entry == wanted.as_bytes())
-            })
-        };
         let this = rustix::process::getpid().as_raw_pid();
-        Ok(pids()?
-            .filter(|&pid| pid != this && is_marked(pid))
-            .filter_map(|pid| read(pid).ok().flatten())
-            .collect())
+        select(|pid| {
+            let environment = of_process(pid, "environ")?;
+            let mut entries = environment.split(|byte| *byte == 0);
+            Ok(pid != this && entries.any(|entry| entry == wanted.as_bytes()))
+        })
     }
 
     /// Every living process that was started as `<program> <command> <path>`, where the path ends
     /// with `name`: the directories above may have been moved since.
     pub(crate) fn supervising(command: &str, name: &str) -> io::Result<Vec<Process>> {
-        let is_one = |pid: i32| {
-            std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| names(&line, command, name))
-        };
-        Ok(pids()?
-            .filter(|&pid| is_one(pid))
-            .filter_map(|pid| read(pid).ok().flatten())
-            .collect())
+        select(|pid| Ok(names(&of_process(pid, "cmdline")?, command, name)))
     }
 
     pub(super) fn names(command_line: &[u8], command: &str, name: &str) -> bool {

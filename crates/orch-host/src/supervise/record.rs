@@ -68,6 +68,9 @@ pub struct ExitRecord {
     pub out_bytes: u64,
     /// Length of `err.log`, bytes.
     pub err_bytes: u64,
+    /// How many processes of its control group the kernel ended for want of memory while it ran;
+    /// 0 also where the system does not tell.
+    pub oom_kills: u64,
     /// What it left behind: at most 32 of them.
     pub leaked: Vec<Leaked>,
     /// How many it left behind in all.
@@ -86,6 +89,16 @@ impl ExitRecord {
             "out.log bytes 0-{}, err.log bytes 0-{}",
             self.out_bytes, self.err_bytes
         )
+    }
+
+    /// Whether want of memory is why it ended: the kernel's kill, which nobody here had sent,
+    /// while the kernel ended something of its control group for that reason.
+    #[must_use]
+    pub fn oom_killed(&self) -> bool {
+        /// SIGKILL on every system.
+        const KILL: i32 = 9;
+        let killed = matches!(self.exit, Exit::Signal { number: KILL, .. });
+        killed && self.oom_kills > 0 && !self.stopped && self.enforced.is_none()
     }
 }
 
@@ -158,6 +171,9 @@ struct WireEnded {
     cpu_ms: Option<u64>,
     out_bytes: u64,
     err_bytes: u64,
+    /// Records of before this was counted have none.
+    #[serde(default)]
+    oom_kills: u64,
     leaked: Vec<Leaked>,
     leaked_count: u64,
     warnings: Vec<String>,
@@ -256,6 +272,7 @@ fn to_wire(record: &ExitRecord) -> WireEnded {
         cpu_ms: record.cpu_ms,
         out_bytes: record.out_bytes,
         err_bytes: record.err_bytes,
+        oom_kills: record.oom_kills,
         leaked: record.leaked.clone(),
         leaked_count: record.leaked_count,
         warnings: record.warnings.clone(),
@@ -305,6 +322,7 @@ fn from_wire(wire: Wire) -> Result<Record, String> {
             cpu_ms: ended.cpu_ms,
             out_bytes: ended.out_bytes,
             err_bytes: ended.err_bytes,
+            oom_kills: ended.oom_kills,
             leaked: ended.leaked,
             leaked_count: ended.leaked_count,
             warnings: ended.warnings,
@@ -333,6 +351,7 @@ pub(crate) mod tests {
             cpu_ms: None,
             out_bytes: 10,
             err_bytes: 0,
+            oom_kills: 1,
             leaked: vec![Leaked {
                 pid: 7,
                 name: "s\"l".into(),

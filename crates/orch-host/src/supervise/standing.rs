@@ -307,6 +307,7 @@ impl Inspection<'_> {
             cpu_ms: Some(reaped.cpu_ticks * 1000 / TICKS_PER_SECOND),
             out_bytes: self.dir.length(name::OUT_LOG),
             err_bytes: self.dir.length(name::ERR_LOG),
+            oom_kills: 0,
             leaked: Vec::new(),
             leaked_count: 0,
             warnings: vec![

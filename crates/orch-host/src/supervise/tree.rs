@@ -17,6 +17,8 @@ use super::process::{Handle, Process};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait for one victim before looking at the table again.
 const GLANCE: Duration = Duration::from_millis(50);
+/// Most victims that are waited for before the next look; the others have the same time.
+const AWAITED: usize = 16;
 
 /// What was killed and what could not be.
 #[derive(Debug, Default)]
@@ -52,20 +54,26 @@ pub(crate) fn kill_tree(mut find: impl FnMut() -> io::Result<Vec<Process>>) -> i
     Ok(killed)
 }
 
+/// Each is opened anew for each signal: a tree may have more processes than this one may have
+/// descriptors.
 fn kill_all(found: Vec<Process>, killed: &mut Killed) -> io::Result<()> {
-    let mut handles = Vec::new();
-    for process in found {
+    for process in &found {
         if let Some(handle) = Handle::open(process.pid, process.start_time)? {
             // A process of another user (a setuid tool) refuses; the rest must still go.
             let _ = handle.signal(Signal::STOP);
-            handles.push(handle);
-            killed.victims.insert(process.pid, process);
         }
     }
-    for handle in &handles {
-        let _ = handle.signal(Signal::KILL);
+    let mut awaited = Vec::new();
+    for process in found {
+        if let Some(handle) = Handle::open(process.pid, process.start_time)? {
+            let _ = handle.signal(Signal::KILL);
+            killed.victims.insert(process.pid, process);
+            if awaited.len() < AWAITED {
+                awaited.push(handle);
+            }
+        }
     }
-    for handle in &handles {
+    for handle in &awaited {
         handle.wait_end(GLANCE);
     }
     Ok(())

@@ -16,6 +16,8 @@
 //! [`EMBED_BYTES`] is read, but its event only says where it lies:
 //! `{"oversize_line":{"offset":…,"length":…}}`. A flood of lines becomes few events, see `flood`.
 //!
+//! Between two calls no file is held open: a thousand runs must not need two thousand descriptors.
+//!
 //! This part must not know what the lines mean, nor whether the process still runs.
 
 mod flood;
@@ -25,7 +27,7 @@ mod replay;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use orch_core::Timestamp;
@@ -48,12 +50,38 @@ const BATCH_BYTES: usize = 256 << 10;
 pub struct Transcript {
     dir: RunDir,
     adapter: &'static Adapter,
-    log: Option<File>,
-    events: File,
+    files: Option<Files>,
+    /// Which file the events were left in, and how long it was.
+    left: Place,
     state: State,
     /// A write failed half way, so what is on disk has to be read again.
     broken: bool,
     warnings: Vec<String>,
+}
+
+/// The files of a transcript at work.
+struct Files {
+    log: Option<File>,
+    events: File,
+}
+
+/// A file that cannot be confused with another, or with itself before it was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    device: u64,
+    inode: u64,
+    length: u64,
+}
+
+impl Place {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+        })
+    }
 }
 
 /// What follows from the part of `out.log` that was read.
@@ -177,26 +205,20 @@ impl Transcript {
     /// # Errors
     /// A file cannot be read, written or created, or is not a regular file.
     pub fn open(dir: RunDir, adapter: &'static Adapter) -> io::Result<Self> {
-        Self::resume(dir, adapter, Cut::Last)
+        let mut transcript = Self::resume(dir, adapter, Cut::Last)?;
+        transcript.rest()?;
+        Ok(transcript)
     }
 
     fn resume(dir: RunDir, adapter: &'static Adapter, cut: Cut) -> io::Result<Self> {
-        let events = open_regular(
-            OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create(true)
-                .mode(0o600),
-            &dir.events(),
-        )?;
-        let log = open_log(&dir)?;
+        let Files { log, events } = Files::open(&dir, true)?;
         let mut warnings = Vec::new();
         let state = replay::resume(&dir, adapter, log.as_ref(), &events, cut, &mut warnings)?;
         Ok(Self {
             dir,
             adapter,
-            log,
-            events,
+            left: Place::of(&events)?,
+            files: Some(Files { log, events }),
             state,
             broken: false,
             warnings,
@@ -213,6 +235,7 @@ impl Transcript {
         if !self.state.cut {
             self.read_on(u64::MAX, now, false)?;
         }
+        self.rest()?;
         Ok(Advance {
             events: self.state.seq,
             terminal_seen: self.state.teller.reader.terminal_seen(),
@@ -247,7 +270,7 @@ impl Transcript {
                 "out.log is {missing} bytes shorter than when the agent ended"
             ));
         }
-        self.events.sync_data()?;
+        self.files()?.events.sync_data()?;
         summary.warnings.append(&mut self.warnings);
         Ok(Finished {
             summary,
@@ -255,12 +278,31 @@ impl Transcript {
         })
     }
 
+    /// Begins a call: with the files as they were left, or with what is on disk.
     fn heal(&mut self) -> io::Result<()> {
-        if self.broken {
+        let left = self.left;
+        if self.broken || Place::of(&self.files()?.events)? != left {
             self.reopen(Cut::Last)
         } else {
             Ok(())
         }
+    }
+
+    /// Ends a call: lets go of the files.
+    fn rest(&mut self) -> io::Result<()> {
+        if let Some(files) = self.files.take() {
+            self.left = Place::of(&files.events)?;
+        }
+        Ok(())
+    }
+
+    fn files(&mut self) -> io::Result<&mut Files> {
+        let files = match self.files.take() {
+            Some(files) => files,
+            // Not made anew: somebody may be removing the directory, file by file.
+            None => Files::open(&self.dir, false)?,
+        };
+        Ok(self.files.insert(files))
     }
 
     /// Goes back to what is on disk.
@@ -294,13 +336,16 @@ impl Transcript {
         }
         self.read_chunks(limit, &mut batch)?;
         self.state.close(all, now, &mut batch);
-        batch.write(&mut self.events)?;
+        batch.write(&mut self.files()?.events)?;
         self.broken = false;
         Ok(())
     }
 
     fn read_chunks(&mut self, limit: u64, batch: &mut Batch) -> io::Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
+        let Some(Files { log, events }) = &mut self.files else {
+            return Ok(());
+        };
+        let Some(log) = log else { return Ok(()) };
         let State {
             teller,
             splitter,
@@ -313,7 +358,7 @@ impl Transcript {
                 teller.tell(&line, &mut |event, end| batch.add(seq, &event, end));
             });
             if batch.bytes.len() >= BATCH_BYTES {
-                batch.write(&mut self.events)?;
+                batch.write(events)?;
             }
         }
         Ok(())
@@ -322,10 +367,7 @@ impl Transcript {
     /// Whether `out.log` holds less than was read from it. A command that opens `/dev/stdout`
     /// to write to it empties the file.
     fn has_shrunk(&mut self) -> io::Result<bool> {
-        if self.log.is_none() {
-            self.log = open_log(&self.dir)?;
-        }
-        let length = match &self.log {
+        let length = match &self.files()?.log {
             Some(log) => log.metadata()?.len(),
             None => 0,
         };
@@ -336,7 +378,7 @@ impl Transcript {
     fn summary_until(&self, out_bytes: u64) -> io::Result<Summary> {
         let mut state = State::new(self.adapter);
         let mut chunk = Vec::new();
-        if let Some(log) = &self.log {
+        if let Some(log) = self.files.as_ref().and_then(|files| files.log.as_ref()) {
             let reader = state.teller.reader.as_mut();
             let mut each = |line: Located<'_>| drop(events_of(reader, &line));
             while read_chunk(log, state.splitter.position(), out_bytes, &mut chunk)? {
@@ -411,6 +453,17 @@ fn read_chunk(log: &File, from: u64, limit: u64, chunk: &mut Vec<u8>) -> io::Res
     }
     chunk.truncate(filled);
     Ok(filled > 0)
+}
+
+impl Files {
+    fn open(dir: &RunDir, create: bool) -> io::Result<Self> {
+        let mut events = OpenOptions::new();
+        events.read(true).append(true).create(create).mode(0o600);
+        Ok(Self {
+            events: open_regular(&mut events, &dir.events())?,
+            log: open_log(dir)?,
+        })
+    }
 }
 
 fn open_log(dir: &RunDir) -> io::Result<Option<File>> {

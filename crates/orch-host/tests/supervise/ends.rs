@@ -20,6 +20,7 @@ crate::tests![
     standard_input_is_the_file_or_empty,
     a_command_that_is_not_there,
     a_command_that_cannot_be_executed,
+    a_program_that_is_being_written_is_named,
     an_argument_too_long_is_named,
     a_missing_directory_is_not_a_missing_command,
     a_file_in_the_place_of_the_record_does_not_stop_it,
@@ -46,6 +47,7 @@ fn a_success_is_recorded() {
     assert_eq!(bench.record(), record);
 }
 
+/// Promise 2.
 fn an_exit_code_is_kept() {
     for code in [1, 3, 127, 255] {
         let bench = Bench::new();
@@ -54,6 +56,11 @@ fn an_exit_code_is_kept() {
     }
 }
 
+/// Fault 5. Injected: the agent's process is ended by SIGKILL, SIGTERM and SIGUSR1 that orch did not
+/// send. Held: the record has the signal's number exactly as the kernel told it, not 128 and
+/// something.
+///
+/// Promise 2.
 fn a_signal_is_kept() {
     for number in [9, 15, 10] {
         let bench = Bench::new();
@@ -63,6 +70,10 @@ fn a_signal_is_kept() {
     }
 }
 
+/// Fault 26. Injected: NUL, invalid UTF-8, CR LF, escapes, no newline and half a character at the
+/// end. Held: every byte is in the log in its order, and the record counts them.
+///
+/// Promise 21.
 fn what_the_agent_wrote_is_kept_byte_for_byte() {
     let bench = Bench::new();
     let script = r"printf 'a\000b\377\r\n\033[2J'; printf 'no newline' ; printf '\303' >&2";
@@ -72,6 +83,10 @@ fn what_the_agent_wrote_is_kept_byte_for_byte() {
     assert_eq!((record.out_bytes, record.err_bytes), (20, 1));
 }
 
+/// Fault 21. Injected: the agent closes its standard output and error and works on. Held: it counts
+/// as running until its process ends, and then its own exit status is recorded.
+///
+/// Promises 1, 2.
 fn closed_output_does_not_look_like_an_end() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
@@ -87,6 +102,11 @@ fn closed_output_does_not_look_like_an_end() {
     assert_eq!(bench.record().exit, Exit::Code(5));
 }
 
+/// Fault 20. Injected: a grandchild in the background holds the agent's output for ten minutes. Held:
+/// the end is recorded after the grace for what is left behind, with the agent's own exit status; the
+/// grandchild is named in the record and killed.
+///
+/// Promises 1, 15.
 fn a_child_that_holds_the_output_delays_the_end_by_the_grace_at_most() {
     let bench = Bench::new();
     let started = Instant::now();
@@ -101,6 +121,10 @@ fn a_child_that_holds_the_output_delays_the_end_by_the_grace_at_most() {
     assert!(!is_alive(child));
 }
 
+/// Fault 22. Injected: the agent leaves a process behind that forked twice, has a session of its own
+/// and holds no descriptor. Held: it is found, named in the record and killed (on Linux).
+///
+/// Promise 15.
 fn a_daemon_that_left_its_session_and_its_output_is_found() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
@@ -141,6 +165,10 @@ fn standard_input_is_the_file_or_empty() {
     assert_eq!(missing.refusal(&spec).code, FailureCode::SpawnFailed);
 }
 
+/// Fault 15. Injected: commands that do not exist (ENOENT), also an empty one. Held: the run is
+/// `not_started(command_not_found)` and names the path.
+///
+/// Promise 5.
 fn a_command_that_is_not_there() {
     for argv in [
         &["orch-no-such-command"][..],
@@ -155,6 +183,11 @@ fn a_command_that_is_not_there() {
     }
 }
 
+/// Fault 15. Injected: a file that may not be executed, a directory (both EACCES), a text without an
+/// interpreter line (ENOEXEC) and one whose interpreter does not exist (ENOENT). Held: the run is
+/// `not_started(not_executable)` and names the path and the error of the system.
+///
+/// Promise 5.
 fn a_command_that_cannot_be_executed() {
     let cases = [
         ("printf '#!/bin/sh\n' > file", "EACCES", "not executable"),
@@ -186,6 +219,26 @@ fn a_command_that_cannot_be_executed() {
     }
 }
 
+/// Fault 15. Injected: a program that is open for writing (ETXTBSY). Held: the run is
+/// `not_started(spawn_failed)` and names the path and the error of the system.
+///
+/// Promise 5.
+fn a_program_that_is_being_written_is_named() {
+    let bench = Bench::new();
+    let program = bench.path("program");
+    std::fs::copy("/bin/true", &program).unwrap();
+    let writing = std::fs::File::options().append(true).open(&program);
+    let failure = bench.refusal(&bench.command(&["./program"]));
+    drop(writing.unwrap());
+    assert_eq!(failure.code, FailureCode::SpawnFailed);
+    assert!(failure.evidence.contains("ETXTBSY"), "{failure:?}");
+    assert!(failure.evidence.contains("program"), "{failure:?}");
+}
+
+/// Fault 15. Injected: an argument of 3 MiB (E2BIG). Held: the run is `not_started(spawn_failed)` and
+/// names the error of the system.
+///
+/// Promise 5.
 fn an_argument_too_long_is_named() {
     let bench = Bench::new();
     let mut spec = bench.command(&["true"]);

@@ -21,6 +21,7 @@ mod records;
 mod runner;
 mod servers;
 mod stops;
+mod strangers;
 mod versions;
 
 fn main() {
@@ -58,6 +59,7 @@ fn tests() -> Vec<runner::Test> {
         records::TESTS,
         servers::TESTS,
         stops::TESTS,
+        strangers::TESTS,
         versions::TESTS,
     ]
     .concat()

@@ -25,6 +25,7 @@ crate::tests![
     a_run_whose_directory_was_emptied_is_not_fresh_while_it_lives,
 ];
 
+/// Promises 3, 11.
 fn an_agent_without_a_shim_is_unsupervised_and_then_lost() {
     let bench = Bench::new();
     bench.launch(&bench.shell("echo working; exec sleep 600"));
@@ -224,6 +225,7 @@ fn a_run_whose_directory_was_emptied_is_not_fresh_while_it_lives() {
     assert!(!is_alive(agent));
 }
 
+/// Promises 2, 13.
 fn a_subreaper_learns_the_end_of_an_agent_without_a_shim() {
     let bench = Bench::new();
     // A process of its own: the tests beside this one must keep their own children.

@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use orch_core::outcome::Enforced;
 use orch_core::run::Exit;
 use orch_host::supervise::{Standing, StopSent, StopSignal, stop};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::bench::{Bench, assert_lost, is_alive, pid, signal, wait_for_end};
 
@@ -16,6 +16,7 @@ crate::tests![
     an_agent_that_ignores_the_request_is_killed_with_its_tree,
     a_stop_is_a_request,
     an_agent_may_be_interrupted_instead_of_terminated,
+    a_tree_of_more_processes_than_descriptors_is_killed,
     a_second_stop_kills_at_once,
     a_stopped_process_can_be_stopped,
     signals_that_are_not_a_stop_do_not_end_a_shim,
@@ -58,10 +59,15 @@ fn too_much_output_ends_it() {
     assert_eq!(record.out_bytes, bench.out().len() as u64);
 }
 
+/// Fault 19. Injected: an agent and its tool, in a session of its own, that ignore TERM, INT and HUP.
+/// Held: both are dead within two seconds after the grace.
+///
+/// Promise 14.
 fn an_agent_that_ignores_the_request_is_killed_with_its_tree() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
-    let script = "trap '' TERM; setsid sh -c 'echo $$ > fifo; while :; do sleep 600; done' & \
+    let script = "trap '' TERM INT HUP; \
+                  setsid sh -c 'echo $$ > fifo; while :; do sleep 600; done' & \
                   echo $$ > fifo; while :; do sleep 600; done";
     let mut spec = bench.shell(script);
     spec.limits.timeout_ms = Some(100);
@@ -70,6 +76,8 @@ fn an_agent_that_ignores_the_request_is_killed_with_its_tree() {
     bench.ended();
     let record = bench.record();
     assert_eq!(record.exit, signal(9));
+    let limit = spec.limits.timeout_ms.unwrap() + spec.limits.stop_grace_ms + 2_000;
+    assert!(record.active_ms.unwrap() < limit, "{record:?}");
     assert!(matches!(record.enforced, Some(Enforced::Timeout { .. })));
     assert!(members.into_iter().all(|member| !is_alive(member)));
 }
@@ -106,6 +114,30 @@ fn an_agent_may_be_interrupted_instead_of_terminated() {
     assert_eq!(bench.record().exit, Exit::Code(9));
 }
 
+/// Fault 13. Injected: the supervisor may open 32 descriptors and its agent has a hundred children
+/// that ignore TERM, each with a session of its own. Held: a stop kills every one of them.
+///
+/// Promise 14.
+fn a_tree_of_more_processes_than_descriptors_is_killed() {
+    let bench = Bench::new();
+    let mut fifo = bench.fifo();
+    let script = "trap '' TERM; i=0; while [ $i -lt 100 ]; do i=$((i + 1)); \
+                  setsid sh -c 'echo $$ > fifo; exec sleep 600' & done; \
+                  while :; do sleep 600; done";
+    bench.launch(&bench.shell(script));
+    let children: Vec<i32> = (0..100).map(|_| fifo.line().parse().unwrap()).collect();
+    bench.started();
+    let limit = Rlimit {
+        current: Some(32),
+        ..getrlimit(Resource::Nofile)
+    };
+    prlimit(Some(pid(bench.shim_pid())), Resource::Nofile, limit).unwrap();
+    assert_eq!(stop(&bench.dir).unwrap(), StopSent::Shim);
+    bench.ended();
+    assert_eq!(bench.record().exit, signal(9));
+    assert_eq!(children.iter().filter(|it| is_alive(**it)).count(), 0);
+}
+
 fn a_second_stop_kills_at_once() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
@@ -124,6 +156,10 @@ fn a_second_stop_kills_at_once() {
     assert_eq!((record.exit, record.stopped), (signal(9), true));
 }
 
+/// Fault 17. Injected: the agent is stopped by SIGSTOP and then asked to end. Held: it is woken for
+/// the request and ends.
+///
+/// Promise 14.
 fn a_stopped_process_can_be_stopped() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
@@ -176,6 +212,7 @@ fn a_stop_reaches_a_tree_without_a_shim() {
     );
 }
 
+/// Promise 16.
 fn a_stranger_with_the_same_id_is_left_alone() {
     let bench = Bench::new();
     bench.launch(&bench.shell("exec sleep 600"));

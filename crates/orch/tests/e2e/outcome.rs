@@ -157,6 +157,8 @@ fn rows() -> Vec<Row> {
 }
 
 /// One agent per row, all at once, and the same check for each.
+///
+/// Promises 2, 3, 5, 15.
 #[test]
 fn every_row_of_the_outcome_rule_is_recorded() {
     let rows = rows();

@@ -134,11 +134,13 @@ fn said_by_orch(project: &Project) -> Vec<Said> {
         .collect()
 }
 
+/// Promises 1, 2, 7, 15.
 #[test]
 fn three_parallel_successes_are_recorded() {
     all_well(&rounds(1_000, 3)).unwrap();
 }
 
+/// Promises 1, 2, 7, 18.
 #[test]
 fn sixty_four_parallel_successes_are_recorded() {
     all_well(&rounds(20, 64)).unwrap();

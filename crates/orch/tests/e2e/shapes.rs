@@ -50,6 +50,7 @@ fn a_cycle_is_refused_with_its_path() {
     assert!(said.contains(&path) || said.contains(&reverse), "{said}");
 }
 
+/// Promise 17.
 #[test]
 fn a_chain_of_two_hundred_runs_in_order() {
     let project = Project::new(AGENTS);
