@@ -4,6 +4,7 @@
 //! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
 //! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
 
+mod cleanup;
 pub mod config;
 mod connect;
 mod convert;
@@ -13,6 +14,7 @@ mod error;
 mod host;
 mod http;
 mod init;
+mod janitor;
 mod lock;
 mod log;
 pub mod project;

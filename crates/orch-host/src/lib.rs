@@ -11,4 +11,5 @@ pub mod run_dir;
 mod shim;
 pub mod supervise;
 pub mod transcript;
+pub mod trash;
 pub mod workspace;

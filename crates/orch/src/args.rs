@@ -122,6 +122,9 @@ pub enum Command {
     /// List what happened, oldest first
     #[command(after_help = "Example:\n  orch events --follow --json")]
     Events(Events),
+    /// Get back work that orch removed
+    #[command(subcommand)]
+    Rescue(Rescue),
     /// Read and change orch.toml
     #[command(subcommand)]
     Config(Config),
@@ -137,6 +140,68 @@ pub enum Command {
     #[command(after_help = "Example:\n  \
         orch completions bash > ~/.local/share/bash-completion/completions/orch")]
     Completions(Completions),
+}
+
+/// `orch rescue`
+#[derive(Debug, Subcommand)]
+pub enum Rescue {
+    /// List what is kept, oldest first: commits that no branch leads to, and removed files
+    #[command(
+        after_help = "The work of a task that still exists is on the task's branch; \
+        'orch show TASK' names it."
+    )]
+    List,
+    /// Show what is in it: commits and files
+    #[command(after_help = "Example:\n  orch rescue show tsk_7m3k8p2q4r5t.1")]
+    Show(RescueId),
+    /// Give it back: commits as a branch, files as a directory; nothing is overwritten
+    #[command(after_help = "Examples:\n  \
+        orch rescue restore tsk_7m3k8p2q4r5t.1 --branch login-fix\n  \
+        orch rescue restore tsk_7m3k8p2q4r5t.t1 --to ../old-worktree")]
+    Restore(RescueRestore),
+    /// Give it up for good
+    Drop(RescueIds),
+    /// Give up for good what is older than cleanup.keep of orch.toml
+    #[command(after_help = "Example:\n  orch rescue prune --older-than 3d")]
+    Prune(RescuePrune),
+}
+
+/// Something that is kept, by its id.
+#[derive(Debug, Args)]
+pub struct RescueId {
+    /// Its id, as 'orch rescue list' shows it
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// Things that are kept, by their ids.
+#[derive(Debug, Args)]
+pub struct RescueIds {
+    /// Their ids, as 'orch rescue list' shows them
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+}
+
+/// `orch rescue restore`
+#[derive(Debug, Args)]
+pub struct RescueRestore {
+    /// Its id, as 'orch rescue list' shows it
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The branch to make of commits; rescued/ID unless given
+    #[arg(long, value_name = "NAME", conflicts_with = "to")]
+    pub branch: Option<String>,
+    /// Where to put files; .orch/restored/ID unless given
+    #[arg(long, value_name = "PATH")]
+    pub to: Option<PathBuf>,
+}
+
+/// `orch rescue prune`
+#[derive(Debug, Args)]
+pub struct RescuePrune {
+    /// Give up what is older than this instead
+    #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
+    pub older_than: Option<u64>,
 }
 
 /// `orch init`

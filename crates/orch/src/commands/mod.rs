@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod init;
 mod logs;
+mod rescue;
 mod run;
 mod runs;
 mod serve;
@@ -40,6 +41,7 @@ pub fn run(context: &Context, command: &Command) -> Result<Ending> {
         Command::Status(args) => status::run(context, args),
         Command::Why(args) => why::run(context, args),
         Command::Events(args) => events::run(context, args),
+        Command::Rescue(args) => rescue::run(context, args),
         Command::Config(args) => config::run(context, args),
         Command::Doctor => doctor::run(context),
         Command::Demo(args) => demo::run(context, args),
