@@ -340,7 +340,7 @@ pub enum Task {
     /// Send the work of a task back with your words
     #[command(after_help = "Example:\n  orch task reject tsk_7m3k -r \"The tests do not run.\"")]
     Reject(TaskReject),
-    /// Forget a task; commits that have not landed stay in git under refs/orch/rescue
+    /// Forget a task; 'orch rescue' can bring its work back for a while
     Delete(TaskIds),
 }
 

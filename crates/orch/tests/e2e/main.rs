@@ -12,5 +12,6 @@ mod flood;
 mod many;
 mod outcome;
 mod parallel;
+mod rescue;
 mod shapes;
 mod work;
