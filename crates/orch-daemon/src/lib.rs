@@ -9,6 +9,7 @@ pub mod config;
 mod connect;
 mod convert;
 mod daemon;
+pub mod doctor;
 mod engine_loop;
 mod error;
 mod host;

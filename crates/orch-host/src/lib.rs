@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod environment;
+pub mod facts;
 pub mod git;
 pub mod prompt;
 pub mod run_dir;
