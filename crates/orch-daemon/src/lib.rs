@@ -18,6 +18,7 @@ mod init;
 mod janitor;
 mod lock;
 mod log;
+pub mod notify;
 pub mod project;
 mod scribe;
 mod shared;

@@ -128,8 +128,13 @@ pub enum Command {
     /// Read and change orch.toml
     #[command(subcommand)]
     Config(Config),
-    /// Check this machine and project
-    Doctor,
+    /// Check this machine and project for what would weaken a promise, and say how to mend it
+    #[command(after_help = "Example:\n  orch doctor --deep\n\n\
+        Ends with 1 if there is a problem. A warning is not one.")]
+    Doctor(Doctor),
+    /// Print a unit that keeps a daemon for this project running
+    #[command(subcommand)]
+    Service(Service),
     /// Show what orch does with scripted agents in a throw-away project
     #[command(
         after_help = "Needs git, no key and no network; takes seconds. Ends with 1 if \
@@ -140,6 +145,35 @@ pub enum Command {
     #[command(after_help = "Example:\n  \
         orch completions bash > ~/.local/share/bash-completion/completions/orch")]
     Completions(Completions),
+}
+
+/// `orch doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Read the whole database, too; may take long
+    #[arg(long)]
+    pub deep: bool,
+}
+
+/// `orch service`
+#[derive(Debug, Subcommand)]
+pub enum Service {
+    /// Print the unit for this project with its paths
+    #[command(after_help = "Examples:\n  \
+        orch service print > ~/.config/systemd/user/orch.service\n  \
+        orch service print --launchd > ~/Library/LaunchAgents/orch.plist")]
+    Print(ServicePrint),
+}
+
+/// `orch service print`
+#[derive(Debug, Args)]
+pub struct ServicePrint {
+    /// A unit of a user's systemd; what is printed on Linux
+    #[arg(long, conflicts_with = "launchd")]
+    pub systemd: bool,
+    /// A property list for launchd; what is printed on macOS
+    #[arg(long)]
+    pub launchd: bool,
 }
 
 /// `orch rescue`
