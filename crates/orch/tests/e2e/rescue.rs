@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Project, fifo, text};
+use orch_field::{Project, fifo, text};
 
 /// Writes a file that git takes and one that it ignores, commits neither, and ends as it is told.
 const AGENTS: &str = "\
