@@ -128,7 +128,7 @@ pub enum Command {
     /// Read and change orch.toml
     #[command(subcommand)]
     Config(Config),
-    /// Check this machine and project for what would weaken a promise, and say how to mend it
+    /// Say what here would weaken a promise, and how to mend it
     #[command(after_help = "Example:\n  orch doctor --deep\n\n\
         Ends with 1 if there is a problem. A warning is not one.")]
     Doctor(Doctor),

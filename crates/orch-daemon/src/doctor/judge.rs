@@ -90,7 +90,7 @@ fn space(space: &Found<Space>) -> Check {
     let mend = "free some; 'orch rescue prune --older-than 1d' gives up what orch still keeps";
     match space.free {
         ..SPACE_LEAST => check(Verdict::Problem, detail).mend(mend),
-        ..SPACE_LITTLE => check(Verdict::Warning, detail).mend(mend),
+        SPACE_LEAST..SPACE_LITTLE => check(Verdict::Warning, detail).mend(mend),
         _ => check(Verdict::Ok, detail),
     }
 }
