@@ -8,8 +8,8 @@
 //! gets a ref under `refs/orch/rescue/<task>/`, and a worktree is removed only when every file of
 //! it is in a commit that stays reachable (files that `.gitignore` names excepted, as everywhere in
 //! git). A worktree is never deleted in place: it is renamed into the [`Trash`], ignored files and
-//! all, so a crash cannot leave half a worktree that looks like deleted files, and what git does not
-//! know can be had back until its lifetime is over.
+//! all, so a crash cannot leave half a worktree that looks like deleted files, and what git does
+//! not know can be had back until its lifetime is over.
 //!
 //! **Refs that orch keeps**: `refs/orch/rescue/<task>/<n>` for work that would be unreachable, each
 //! an annotated tag that says when and why;
