@@ -148,8 +148,14 @@ fn ended_with_a_reason(run: &Value, codes: &[&str]) {
     let failure = &run["failure"];
     assert!(codes.contains(&text(failure, "code")), "{run}");
     assert!(!text(failure, "message").is_empty() && !text(failure, "evidence").is_empty());
+    // Nobody knows when something ended that nobody saw end: only that it was noticed then.
+    assert_eq!(
+        run["finished_at"].is_null(),
+        run["status"] == "lost",
+        "{run}"
+    );
     assert!(
-        run["finished_at"].is_string() && run["exit_code"].is_null(),
+        run["noticed_at"].is_string() && run["exit_code"].is_null(),
         "{run}"
     );
 }
