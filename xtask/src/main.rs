@@ -7,9 +7,12 @@
     reason = "xtask talks to the developer in the terminal"
 )]
 
+mod chaos;
+mod crash_matrix;
 mod lifecycle;
 mod limits;
 mod page;
+mod points;
 mod reliability;
 mod sim;
 mod source;
@@ -36,6 +39,10 @@ enum Command {
     Test(test::Options),
     /// Play seeds of the simulator and check the promises of orch in each.
     Sim(sim::Options),
+    /// Kill the real daemon, shims and agents at random moments and ask the oracle what was lost.
+    Chaos(chaos::Options),
+    /// Let daemon, shim or both die at every failpoint and check the promises after each.
+    CrashMatrix(crash_matrix::Options),
     /// Check the rules of the house that neither the compiler nor clippy checks.
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
@@ -50,6 +57,10 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
+        Command::Chaos(options) => chaos::run(&options).map(|summary| println!("chaos: {summary}")),
+        Command::CrashMatrix(options) => {
+            crash_matrix::run(&options).map(|summary| println!("crash-matrix: {summary}"))
+        }
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
         Command::Limits => limits::run(),

@@ -264,6 +264,9 @@ pub struct Run {
     pub stop: Option<StopReason>,
     /// The branch it works on, if it has one of its own.
     pub branch: Option<String>,
+    /// The boot of the machine in which it was recorded, and in no other of which it is ever
+    /// started. `None` where the system has no name for it, and in rows from before there was one.
+    pub boot: Option<String>,
     /// When it was recorded.
     pub created_at: Timestamp,
     /// When the agent's process was started.

@@ -1,13 +1,13 @@
 //! How a command reaches the project: through the daemon if one serves, else by itself.
 
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use orch_api::client::Client;
 
 use crate::daemon::{Daemon, Options, runtime};
 use crate::error::{ConnectError, StartError};
+use crate::log::LogSink;
 use crate::project::Project;
 
 /// How long a command waits for others that are just using the state directory.
@@ -27,7 +27,7 @@ pub fn connect(project: &Project) -> Result<Client, ConnectError> {
         if let Some(client) = daemon(project)? {
             return Ok(client);
         }
-        match Daemon::answer(project, Options::default(), Arc::new(|_| {})) {
+        match Daemon::answer(project, Options::default(), LogSink::silent()) {
             Ok(daemon) => return Ok(daemon.into_client()?),
             Err(StartError::Locked { holder }) if start.elapsed() > PATIENCE => {
                 return Err(ConnectError::Busy { holder });

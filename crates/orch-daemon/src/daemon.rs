@@ -102,7 +102,7 @@ impl Daemon {
             std::process::id(),
             project.socket().display()
         );
-        (shared.log)(&LogLine::note("info", "serving", message));
+        shared.log.say(LogLine::note("info", "serving", message));
         Ok(parts.build(duty, Some(server), signals, lock))
     }
 
@@ -271,6 +271,7 @@ impl Foundation {
         let config = config::load(project, &adapters())?;
         let store = SqliteStore::open(&project.database())?;
         let ground = ground(project, lock)?;
+        orch_host::failpoint::serve(&project.runs());
         tell_opening(&store, project, &log);
         let mut reader = store.reader()?;
         let last_event = reader.last_event()?;
@@ -326,6 +327,8 @@ impl Foundation {
             broken: None,
             next_due: None,
             last_event: self.last_event,
+            at_rest: false,
+            plan_owed: true,
         };
         let engine = std::thread::spawn(move || engine.run());
         Daemon {
@@ -343,7 +346,7 @@ impl Foundation {
 /// Says what was remarkable about the database when it was opened.
 fn tell_opening(store: &SqliteStore, project: &Project, log: &LogSink) {
     let opening = store.opening();
-    let say = |level, message: String| log(&LogLine::note(level, "database", message));
+    let say = |level, message: String| log.say(LogLine::note(level, "database", message));
     if opening.unclean_stop {
         say(
             "warn",
@@ -407,6 +410,6 @@ fn heal(scribe: &Scribe, reader: &mut dyn Reader) {
         ..Default::default()
     };
     for run in reader.runs(&filter).unwrap_or_default() {
-        scribe.heal(&run);
+        scribe.heal(run);
     }
 }

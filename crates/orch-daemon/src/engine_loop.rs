@@ -5,19 +5,22 @@
 //! not be recorded is kept and tried again: news is never dropped because the disk is full.
 
 mod over;
+mod points;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orch_core::engine::{self, Input, Permit};
 use orch_core::event::{Event, EventKind};
 use orch_core::ledger::LedgerError;
 use orch_core::request::{Answer, Refusal};
+use orch_core::run::Run;
 use orch_core::wait::Service;
 use orch_core::{TaskId, Timestamp};
+use orch_host::failpoint::{self, Point};
 use orch_store::sqlite::SqliteStore;
 use orch_store::{Reader, Store};
 
@@ -31,6 +34,9 @@ use turn::{Recorded, is_disk_full, is_last, transaction};
 
 /// Most inputs that share one transaction: a bound on how long the first of them waits.
 const BATCH: usize = 512;
+/// How long news from which nothing follows waits for company. A transaction costs more than all
+/// that is in it, and a run that ends at once is told of once.
+const COMPANY: Duration = Duration::from_millis(10);
 /// How often the loop looks up when nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -66,6 +72,10 @@ pub(crate) struct EngineLoop {
     pub settle_waiters: Vec<Sender<()>>,
     pub next_due: Option<Timestamp>,
     pub last_event: u64,
+    /// Whether nothing was under way when the ledger was last looked at.
+    pub at_rest: bool,
+    /// Something may have changed that only a plan can tell.
+    pub plan_owed: bool,
 }
 
 /// One input and who waits for its answer.
@@ -82,6 +92,9 @@ impl EngineLoop {
         let mut at_rest = self.take(Vec::new());
         while !self.is_over(at_rest) {
             self.owe();
+            if self.ask_for_idleness(at_rest) && self.is_over(at_rest) {
+                break;
+            }
             // What was done before this moment has said so before it, and is gathered now.
             let was_idle = self.host.is_idle();
             let wakes = self.gather();
@@ -91,10 +104,12 @@ impl EngineLoop {
                 self.answer_settled();
             }
         }
+        failpoint::hit(Point::LoopEnded);
         let end = self.end();
         self.let_landing_waiters_go();
         self.host.close();
         self.scribe.close();
+        failpoint::hit(Point::HandsClosed);
         // Streams that follow end now, with everything there was.
         self.shared.set_service(Service::Stopped);
         self.shared.publish(self.last_event);
@@ -138,20 +153,47 @@ impl EngineLoop {
         }
     }
 
+    /// Has the host say when it has done everything, if somebody waits for that; in between it
+    /// would only wake the loop for nothing. `true` if it will: it may have been done just before.
+    fn ask_for_idleness(&self, at_rest: bool) -> bool {
+        let may_end = at_rest && matches!(self.duty, Duty::Once | Duty::Only(_));
+        let asked = may_end || self.ending.is_some() || !self.settle_waiters.is_empty();
+        self.host.tell_when_idle(asked);
+        asked
+    }
+
     fn gather(&mut self) -> Vec<Wake> {
         let mut wakes = Vec::new();
-        match self.wakes.recv_timeout(self.patience()) {
+        let patience = self.patience();
+        match self.wakes.recv_timeout(patience) {
             Ok(wake) => wakes.push(wake),
-            Err(RecvTimeoutError::Timeout) => {}
+            // Nothing should have changed meanwhile; a look makes sure of it.
+            Err(RecvTimeoutError::Timeout) => self.plan_owed |= !patience.is_zero(),
             Err(RecvTimeoutError::Disconnected) => wakes.push(Wake::End(Ending::Leave)),
         }
-        while wakes.len() < BATCH {
-            match self.wakes.try_recv() {
-                Ok(wake) => wakes.push(wake),
-                Err(_) => break,
-            }
+        self.take_waiting(&mut wakes);
+        if wakes.first().is_some_and(Wake::can_wait) {
+            self.wait_for_company(&mut wakes);
         }
         wakes
+    }
+
+    fn take_waiting(&self, wakes: &mut Vec<Wake>) {
+        let room = BATCH.saturating_sub(wakes.len());
+        wakes.extend(self.wakes.try_iter().take(room));
+    }
+
+    /// Waits for something that cannot wait, and not for long.
+    fn wait_for_company(&self, wakes: &mut Vec<Wake>) {
+        let until = Instant::now() + COMPANY.min(self.patience());
+        while wakes.iter().all(Wake::can_wait) && wakes.len() < BATCH {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.wakes.recv_timeout(left) {
+                Ok(wake) => wakes.push(wake),
+                Err(_) => return,
+            }
+            self.take_waiting(wakes);
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -183,6 +225,7 @@ impl EngineLoop {
                 Wake::Host(input) => items.push(Item { input, reply: None }),
                 Wake::Reload(reply) => {
                     self.shared.reload(&self.shared.log);
+                    self.plan_owed = true;
                     reloads.extend(reply);
                 }
                 Wake::HostIdle => {}
@@ -202,7 +245,11 @@ impl EngineLoop {
             refuse(items, why);
             return false;
         }
-        let at_rest = self.record(items);
+        let at_rest = if items.is_empty() && !self.plan_owed {
+            self.at_rest
+        } else {
+            self.record(items)
+        };
         // Whoever asked for the reload sees a plan made with the new configuration.
         for reply in reloads {
             let _ = reply.send(());
@@ -215,6 +262,7 @@ impl EngineLoop {
             return None;
         }
         self.ending = Some(ending);
+        failpoint::hit(Point::DrainBegun);
         let (event, message) = match ending {
             Ending::Close => return None,
             Ending::Drain => (
@@ -225,7 +273,7 @@ impl EngineLoop {
             Ending::Leave => ("leaving", "leaving now; agents that run go on"),
         };
         self.shared.set_service(Service::Draining);
-        (self.shared.log)(&LogLine::note("info", event, message));
+        self.shared.log.say(LogLine::note("info", event, message));
         (ending == Ending::StopAgents).then_some(Item {
             input: Input::Interrupt,
             reply: None,
@@ -250,10 +298,14 @@ impl EngineLoop {
         };
         let outcome = self
             .store
-            .transact(|ledger| transaction(ledger, &inputs, permit, &config.core));
+            .transact(|ledger| transaction(ledger, &inputs, permit, &config.core, self.last_event));
         match outcome {
-            Ok(recorded) => self.follow(recorded, replies),
+            Ok(recorded) => {
+                points::committed(&inputs, &recorded.effects);
+                self.follow(recorded, replies)
+            }
             Err(error) => {
+                self.plan_owed = true;
                 self.not_recorded(&error, inputs, replies);
                 false
             }
@@ -287,9 +339,12 @@ impl EngineLoop {
     /// After the commit: tell, write copies, answer, act. In this order.
     fn follow(&mut self, recorded: Recorded, replies: Vec<Option<Reply>>) -> bool {
         self.next_due = recorded.next_due;
+        self.plan_owed = !recorded.surprises.is_empty();
         for surprise in &recorded.surprises {
             let message = format!("not taken: {surprise}");
-            (self.shared.log)(&LogLine::note("error", "trouble", message));
+            self.shared
+                .log
+                .say(LogLine::note("error", "trouble", message));
         }
         for run in &recorded.unended {
             self.host.look_again(run);
@@ -298,27 +353,26 @@ impl EngineLoop {
             // Not a busy loop, should it be the tick that was not taken.
             self.next_due = None;
         }
-        let facts = self
-            .reader
-            .events(self.last_event, usize::MAX)
-            .unwrap_or_default();
-        for fact in &facts {
-            (self.shared.log)(&LogLine::fact(&fact.event));
-            self.last_event = fact.seq;
+        let lines = recorded.facts.iter().map(|fact| LogLine::fact(&fact.event));
+        self.shared.log.say_all(lines.collect());
+        if let Some(last) = recorded.facts.last() {
+            self.last_event = last.seq;
         }
-        self.copy_runs(facts.iter().map(|fact| &fact.event));
+        self.copy_runs(recorded.runs);
         self.shared.publish(self.last_event);
         for (reply, answer) in replies.into_iter().zip(recorded.answers) {
             if let (Some(reply), Some(answer)) = (reply, answer) {
                 self.answer(reply, answer);
+                failpoint::hit(Point::RequestAnswered);
             }
         }
-        self.answer_landings(facts.iter().map(|fact| &fact.event));
+        self.answer_landings(recorded.facts.iter().map(|fact| &fact.event));
         let idle = recorded.effects.is_empty();
         recorded
             .effects
             .into_iter()
             .for_each(|effect| self.host.perform(effect));
+        self.at_rest = recorded.at_rest;
         recorded.at_rest && idle
     }
 
@@ -333,16 +387,11 @@ impl EngineLoop {
     }
 
     /// Rewrites `run.json` of every run that changed and lets go of those that ended.
-    fn copy_runs<'a>(&mut self, facts: impl Iterator<Item = &'a Event>) {
-        let runs: BTreeSet<_> = facts.filter_map(|fact| fact.run.as_ref()).collect();
-        for id in runs {
-            if let Ok(Some(run)) = self.reader.run(id) {
-                if run.status().is_final() {
-                    self.host.forget(id);
-                }
-                self.scribe.write(&run);
-            }
+    fn copy_runs(&self, runs: Vec<Run>) {
+        for run in runs.iter().filter(|run| run.status().is_final()) {
+            self.host.forget(&run.id);
         }
+        self.scribe.write(runs);
     }
 
     fn answer_landings<'a>(&mut self, facts: impl Iterator<Item = &'a Event>) {
@@ -387,13 +436,17 @@ impl EngineLoop {
     }
 
     fn ground_lost(&mut self, why: String) {
-        (self.shared.log)(&LogLine::note("error", "state_lost", why.clone()));
+        self.shared
+            .log
+            .say(LogLine::note("error", "state_lost", why.clone()));
         self.broken.get_or_insert(why);
     }
 
     fn trouble(&self, doing: &str, error: &(dyn std::error::Error + 'static)) {
         let message = format!("{doing}: {}", chain(error));
-        (self.shared.log)(&LogLine::note("error", "trouble", message));
+        self.shared
+            .log
+            .say(LogLine::note("error", "trouble", message));
     }
 }
 

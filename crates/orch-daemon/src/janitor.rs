@@ -39,7 +39,7 @@ impl Janitor {
             });
         if let Err(error) = thread {
             let message = format!("nothing is cleaned up: {error}");
-            (shared.log)(&LogLine::note("warn", "trouble", message));
+            shared.log.say(LogLine::note("warn", "trouble", message));
         }
         Self { _quit: quit }
     }
@@ -63,7 +63,9 @@ fn tell(shared: &Shared, swept: Result<Swept, CleanupError>, last_warning: &mut 
         Ok(swept) => {
             for (id, why) in swept.given_up {
                 let message = format!("{id} can no longer be restored: {why}");
-                (shared.log)(&LogLine::note("info", "rescue_given_up", message));
+                shared
+                    .log
+                    .say(LogLine::note("info", "rescue_given_up", message));
             }
             swept.warnings.join("; ")
         }
@@ -73,7 +75,9 @@ fn tell(shared: &Shared, swept: Result<Swept, CleanupError>, last_warning: &mut 
         ),
     };
     if !warning.is_empty() && warning != *last_warning {
-        (shared.log)(&LogLine::note("warn", "trouble", warning.clone()));
+        shared
+            .log
+            .say(LogLine::note("warn", "trouble", warning.clone()));
     }
     *last_warning = warning;
 }

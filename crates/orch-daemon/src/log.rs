@@ -31,8 +31,35 @@ pub struct LogLine {
     pub message: Option<String>,
 }
 
-/// Where log lines go. Called from several threads.
-pub type LogSink = Arc<dyn Fn(&LogLine) + Send + Sync>;
+/// Where log lines go. Several threads have one.
+#[derive(Clone)]
+pub struct LogSink(Arc<dyn Fn(Vec<LogLine>) + Send + Sync>);
+
+impl LogSink {
+    /// A sink that gives lines to `take`, as many at once as were said at once.
+    #[must_use]
+    pub fn new(take: impl Fn(Vec<LogLine>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
+    /// A sink for lines that nobody reads.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::new(drop)
+    }
+
+    /// Says one line.
+    pub fn say(&self, line: LogLine) {
+        self.say_all(vec![line]);
+    }
+
+    /// Says lines that belong together.
+    pub(crate) fn say_all(&self, lines: Vec<LogLine>) {
+        if !lines.is_empty() {
+            (self.0)(lines);
+        }
+    }
+}
 
 impl LogLine {
     /// A line about the daemon itself.

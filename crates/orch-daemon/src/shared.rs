@@ -95,7 +95,7 @@ impl Shared {
                 let loaded = Arc::new(with_cap(loaded, self.max_agents));
                 *self.config.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 *locked(&self.config_error) = None;
-                log(&LogLine::note(
+                log.say(LogLine::note(
                     "info",
                     "config_loaded",
                     "the configuration was read again",
@@ -105,7 +105,7 @@ impl Shared {
                 let text = crate::log::chain(&error);
                 let before = locked(&self.config_error).replace(text.clone());
                 if before.as_ref() != Some(&text) {
-                    log(&LogLine::note("error", "config_refused", text));
+                    log.say(LogLine::note("error", "config_refused", text));
                 }
             }
         }

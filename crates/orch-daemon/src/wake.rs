@@ -25,6 +25,14 @@ pub(crate) enum Wake {
     End(Ending),
 }
 
+impl Wake {
+    /// Whether nothing follows from it: nobody is answered and nothing is done. Such news may
+    /// wait a moment for other news, to be recorded together.
+    pub(crate) const fn can_wait(&self) -> bool {
+        matches!(self, Self::Host(Input::Spawned { .. }))
+    }
+}
+
 /// How firmly the daemon is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {

@@ -42,7 +42,7 @@ impl Fixture {
 }
 
 fn silence() -> LogSink {
-    Arc::new(|_| {})
+    LogSink::silent()
 }
 
 fn added(client: &Client, title: &str, depends_on: &[&str]) -> String {
@@ -149,7 +149,7 @@ fn a_bad_configuration_changes_nothing_and_is_told_once() {
     let said: Arc<Mutex<Vec<LogLine>>> = Arc::default();
     let log: LogSink = {
         let said = Arc::clone(&said);
-        Arc::new(move |line: &LogLine| said.lock().unwrap().push(line.clone()))
+        LogSink::new(move |lines: Vec<LogLine>| said.lock().unwrap().extend(lines))
     };
     let daemon = Daemon::start(&it.project, Options::default(), log).unwrap();
     let client = it.socket();
@@ -187,7 +187,11 @@ fn a_daemon_whose_state_was_replaced_ends_and_leaves_the_next_one_alone() {
 fn a_socket_that_was_removed_is_opened_again() {
     let it = Fixture::new();
     let (say, said) = std::sync::mpsc::channel();
-    let log: LogSink = Arc::new(move |line: &LogLine| drop(say.send(line.event.clone())));
+    let log = LogSink::new(move |lines: Vec<LogLine>| {
+        lines
+            .into_iter()
+            .for_each(|line| drop(say.send(line.event)));
+    });
     let daemon = Daemon::start(&it.project, Options::default(), log).unwrap();
     std::fs::remove_file(it.project.socket()).unwrap();
     let limit = std::time::Duration::from_secs(60);

@@ -6,6 +6,7 @@
 pub mod adapter;
 pub mod environment;
 pub mod facts;
+pub mod failpoint;
 pub mod git;
 pub mod prompt;
 pub mod run_dir;

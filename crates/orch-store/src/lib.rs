@@ -8,6 +8,7 @@ mod error;
 pub mod memory;
 mod query;
 mod rows;
+pub mod seed;
 pub mod sqlite;
 mod whole;
 
@@ -63,6 +64,13 @@ pub trait Transaction: Ledger {
     /// # Errors
     /// The store failed.
     fn undo(&mut self) -> ledger::Result<()>;
+
+    /// The facts whose number is greater than `after`, in order, with those that this
+    /// transaction has recorded so far.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn facts_after(&mut self, after: u64) -> ledger::Result<Vec<Recorded>>;
 }
 
 impl dyn Transaction + '_ {

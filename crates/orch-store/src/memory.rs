@@ -119,6 +119,10 @@ impl Transaction for Open<'_> {
         }
         Ok(())
     }
+
+    fn facts_after(&mut self, after: u64) -> ledger::Result<Vec<Recorded>> {
+        Ok(self.tables.events(after, usize::MAX))
+    }
 }
 
 impl Ledger for Open<'_> {

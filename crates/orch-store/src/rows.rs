@@ -59,7 +59,7 @@ pub(crate) const TASK_COLUMNS: [&str; 34] = [
 ];
 
 /// The columns of a run that a write names, in the order of [`run_values`].
-pub(crate) const RUN_COLUMNS: [&str; 28] = [
+pub(crate) const RUN_COLUMNS: [&str; 29] = [
     "id",
     "task",
     "agent",
@@ -68,6 +68,7 @@ pub(crate) const RUN_COLUMNS: [&str; 28] = [
     "status",
     "stop",
     "branch",
+    "boot",
     "created_at",
     "started_at",
     "finished_at",
@@ -260,6 +261,7 @@ pub(crate) fn run_values(run: &Run) -> [Column<'_>; RUN_COLUMNS.len()] {
         Column::text(run.status().as_str()),
         Column::maybe_text(run.stop.map(|stop| stop.as_str())),
         Column::maybe_text(run.branch.as_deref()),
+        Column::maybe_text(run.boot.as_deref()),
         Column::time(run.created_at),
         Column::maybe_time(run.started_at),
         Column::maybe_time(ending.map(|ending| ending.finished_at)),
@@ -506,6 +508,7 @@ pub(crate) fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
         attempt,
         stop: fields.maybe_word()?,
         branch: fields.take()?,
+        boot: fields.take()?,
         created_at: fields.time()?,
         started_at: fields.maybe_time()?,
         state: read_run_state(&mut fields, status)?,

@@ -25,20 +25,29 @@ use std::path::Path;
 use context::Context;
 use error::UserError;
 use exit::Ending;
-
-/// The subcommand that owns one run's agent process. Not for people.
-const SHIM: &str = "__shim";
+use orch_host::supervise;
 
 fn main() {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    // The shim lives as long as its agent and there is one per run: it gets by without anything
-    // that a person's command line needs.
-    if let [_, command, directory] = arguments.as_slice()
-        && command == OsStr::new(SHIM)
-    {
-        std::process::exit(orch_host::supervise::shim_main(Path::new(directory)));
+    let code = match shim(&arguments) {
+        Some(code) => code,
+        None => i32::from(command_line(arguments)),
+    };
+    std::process::exit(code);
+}
+
+/// The subcommands that are not for people: the process that owns one run's agent, and the one
+/// that makes these. A shim lives as long as its agent and there is one per run, so it gets by
+/// without anything that a person's command line needs.
+fn shim(arguments: &[OsString]) -> Option<i32> {
+    let command = arguments.get(1)?;
+    #[cfg(target_os = "linux")]
+    if command == OsStr::new(supervise::SHIMS_COMMAND) {
+        return Some(supervise::shims_main());
     }
-    std::process::exit(i32::from(command_line(arguments)));
+    let directory = arguments.get(2)?;
+    (command == OsStr::new(supervise::SHIM_COMMAND))
+        .then(|| supervise::shim_main(Path::new(directory)))
 }
 
 fn command_line(arguments: Vec<OsString>) -> u8 {

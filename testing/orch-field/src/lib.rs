@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+pub mod chaos;
+pub mod matrix;
+pub mod oracle;
 mod project;
 
 pub use project::{Project, Served, fifo, lossy, text};

@@ -27,11 +27,20 @@ impl Project {
     pub fn with_binary(binary: PathBuf, agents: &str) -> Self {
         let project = Self::bare_with_binary(binary);
         project.ok(&["init", "--name", "test"]);
-        let path = project.root().join("orch.toml");
         // In place of what `init` writes: a table may stand in a file only once.
         let text = format!("[project]\nname = \"test\"\ntarget = \"main\"\n{agents}");
-        fs::write(&path, text).unwrap();
+        project.configure(&text);
         project
+    }
+
+    /// Replaces `orch.toml`.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.root().join("orch.toml"), text).unwrap();
+    }
+
+    /// Keeps everything where it is; the directory.
+    pub fn keep(self) -> PathBuf {
+        self.dir.keep()
     }
 
     /// A git repository with one commit and no orch project.
@@ -85,7 +94,7 @@ impl Project {
         lossy(&output.stdout)
     }
 
-    fn clean(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn clean(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.root())
@@ -172,6 +181,12 @@ impl Project {
 
     /// A daemon in the background with more in its environment.
     pub fn serve_with(&self, more: &[&str], environment: &[(&str, PathBuf)]) -> Served {
+        self.try_serve_with(more, environment)
+            .expect("the daemon ended without serving")
+    }
+
+    /// The same; `None` if it ends before it says that it serves.
+    pub fn try_serve_with(&self, more: &[&str], environment: &[(&str, PathBuf)]) -> Option<Served> {
         let mut arguments = vec!["serve", "--log-format", "json"];
         arguments.extend(more);
         let mut child = self
@@ -187,8 +202,8 @@ impl Project {
             lines,
             seen: Vec::new(),
         };
-        served.wait_for(|line| line["event"] == "serving");
-        served
+        while served.next()?["event"] != "serving" {}
+        Some(served)
     }
 }
 

@@ -90,6 +90,8 @@ pub(crate) struct Daemon {
     timer_at: Option<i64>,
     random: Random,
     mutation: Option<Mutation>,
+    /// The boot of the machine it lives in.
+    boot: String,
 }
 
 impl Daemon {
@@ -98,6 +100,7 @@ impl Daemon {
         config: Config,
         random: Random,
         mutation: Option<Mutation>,
+        boot: String,
     ) -> Self {
         Self {
             epoch,
@@ -113,6 +116,7 @@ impl Daemon {
             timer_at: None,
             random,
             mutation,
+            boot,
         }
     }
 
@@ -228,7 +232,7 @@ impl Daemon {
         machine: &mut Machine<'_>,
     ) -> Result<Option<Input>, Abort> {
         self.take_reaped(machine.host);
-        let input = match machine.host.inspect(&run.id) {
+        let input = match machine.host.inspect(run) {
             Standing::Recorded(_) if self.is(Mutation::IgnoresRecords) => None,
             Standing::Recorded(_) if self.is(Mutation::LosesRecords) => {
                 Some(lost(run, FailureCode::SupervisorDied, machine))
@@ -355,6 +359,7 @@ impl Daemon {
         let mut context = Context {
             now,
             config: &self.config,
+            boot: Some(&self.boot),
             entropy: &mut entropy,
         };
         let ((effects, next_due, dirty, withheld), mut commit) = storage.transact(|ledger| {
@@ -394,6 +399,7 @@ impl Daemon {
         let mut context = Context {
             now,
             config: &self.config,
+            boot: Some(&self.boot),
             entropy: &mut entropy,
         };
         let mut effects = Vec::new();

@@ -21,6 +21,8 @@ use crate::script::{Launch, OnTerm, Script, Words};
 const GRACE_MS: i64 = 10_000;
 /// How long a child may hold the output after the agent has ended, milliseconds.
 const LEAK_GRACE_MS: i64 = 2_000;
+/// How often a file that was not flushed is gone after a reboot, of a thousand.
+const UNFLUSHED_LOST: u32 = 500;
 /// The adapter that has no result event.
 pub(crate) const SHELL: &str = "shell";
 
@@ -76,6 +78,8 @@ pub(crate) struct RunDirectory {
     lock: Option<usize>,
     /// The launch gate, with the boot in which it was passed.
     started: Option<u32>,
+    /// `pid.json`: the process that was started.
+    agent: Option<usize>,
     pub(crate) record: Option<Record>,
     /// The daemon's request to end, left for a shim that is on its way.
     stop: bool,
@@ -271,14 +275,16 @@ impl Host {
     }
 
     /// How a run stands, from what is on disk and in the process table.
-    pub(crate) fn inspect(&self, run: &RunId) -> Standing {
-        let Some(directory) = self.directories.get(run) else {
-            return Standing::NeverStarted;
-        };
+    pub(crate) fn inspect(&self, run: &Run) -> Standing {
+        let nothing = RunDirectory::default();
+        let directory = self.directories.get(&run.id).unwrap_or(&nothing);
         if let Some(record) = &directory.record {
             return Standing::Recorded(record.clone());
         }
-        let last = self.processes.iter().rev().find(|it| &it.run == run);
+        if self.is_of_another_boot(run) {
+            return Standing::Gone(FailureCode::HostRebooted);
+        }
+        let last = directory.agent.map(|index| &self.processes[index]);
         if directory.lock.is_some() {
             let started_at = last.map(|process| process.started_at);
             return Standing::Supervised { started_at };
@@ -295,6 +301,16 @@ impl Host {
             }
             (Some(_), _) => Standing::Gone(FailureCode::SupervisorDied),
         }
+    }
+
+    fn is_of_another_boot(&self, run: &Run) -> bool {
+        let forgets = self.mutation == Some(Mutation::ForgetsBoot);
+        !forgets && run.boot.as_ref() != Some(&self.boot_name())
+    }
+
+    /// What this boot is called.
+    pub(crate) fn boot_name(&self) -> String {
+        format!("boot {}", self.boot)
     }
 
     /// What the transcript amounts to, for the adapter of the run.
@@ -358,7 +374,8 @@ impl Host {
         last.is_some_and(|process| process.ended.is_some())
     }
 
-    /// Ends everything at once, without a witness.
+    /// Ends everything at once, without a witness. Of the files that nobody flushed, any may be
+    /// missing afterwards; a record was flushed.
     pub(crate) fn reboot(&mut self) {
         self.boot += 1;
         for shim in &mut self.shims {
@@ -366,6 +383,13 @@ impl Host {
         }
         for directory in self.directories.values_mut() {
             directory.lock = None;
+            directory.stop = false;
+            if self.random.chance(UNFLUSHED_LOST) {
+                directory.started = None;
+            }
+            if self.random.chance(UNFLUSHED_LOST) {
+                directory.agent = None;
+            }
         }
         for process in &mut self.processes {
             process.leak_alive = false;
@@ -466,6 +490,9 @@ impl Host {
             reaper: None,
         });
         self.alive.push(number);
+        let run = shim.run.clone();
+        self.directories.entry(run).or_default().agent = Some(number);
+        let shim = &self.shims[index];
         let (run, limit, stall) = (shim.run.clone(), shim.limit, shim.stall);
         self.plan_life(number, index, agenda, limit, stall);
         self.tell(&run, agenda);

@@ -54,6 +54,8 @@ mutations! {
     DropsEvidence => "failure_has_reason",
     /// A shim starts its agent although another one passed the gate.
     NoLaunchGate => "one_start_per_attempt",
+    /// After a reboot the files of a launch are believed, of which some are gone.
+    ForgetsBoot => "one_start_per_attempt",
     /// A run that is asked to stop is taken for dead at once.
     TakesStoppingForDead => "terminal_means_dead",
     /// Effects happen before their rows are committed.

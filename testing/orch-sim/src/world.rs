@@ -174,7 +174,8 @@ impl World {
         self.epochs += 1;
         let random = Random::new(self.seed, 100 + self.epochs);
         let config = self.config.clone();
-        let mut daemon = Daemon::new(self.epochs, config, random, self.mutation);
+        let boot = self.host.boot_name();
+        let mut daemon = Daemon::new(self.epochs, config, random, self.mutation, boot);
         let mut machine = Machine {
             agenda: &mut self.agenda,
             host: &mut self.host,
@@ -431,7 +432,8 @@ impl World {
             return Ok(());
         }
         let random = Random::new(self.seed, 1_000_000 + self.steps);
-        let mut command = Daemon::new(0, self.config.clone(), random, self.mutation);
+        let boot = self.host.boot_name();
+        let mut command = Daemon::new(0, self.config.clone(), random, self.mutation, boot);
         command.ending = true;
         let now = self.agenda.timestamp();
         let mut inputs = vec![Input::Request(request)];

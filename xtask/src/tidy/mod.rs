@@ -6,6 +6,7 @@ mod code;
 mod edges;
 mod links;
 mod map;
+mod points;
 mod ratchet;
 mod text;
 
@@ -31,6 +32,8 @@ const RULES: &[Rule] = &[
     ("paths of one machine", text::machine_paths),
     ("links in docs", links::links),
     ("code map", map::code_map),
+    ("failpoints in the code", points::hit_once),
+    ("failpoints in no release", points::off_by_default),
     ("lifecycle tables", lifecycle::in_step),
     ("list of limits", limits::in_step),
 ];

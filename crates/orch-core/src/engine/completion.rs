@@ -9,7 +9,7 @@ use crate::limits;
 use crate::outcome::{self, Witness};
 use crate::policy::{self, Disposition};
 use crate::run::{Ending, Failure, FailureCode, Outcome, Run, RunState, StopReason};
-use crate::task::{Hold, Review, ReviewMode, Task, TaskState};
+use crate::task::{Hold, Review, ReviewMode, Task, TaskState, WorkspaceMode};
 use crate::time::Timestamp;
 
 impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
@@ -193,25 +193,45 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     fn succeeded(&mut self, mut task: Task, result: Option<String>) -> Result<Step> {
         task.result = result;
         task.feedback = None;
-        self.move_task(&mut task, TaskEvent::Succeeded)?;
-        self.note_task(EventKind::TaskReview, &task, None, None)?;
-        match task.review {
-            ReviewMode::Manual => Ok(Step::default()),
-            ReviewMode::Auto => {
-                let effect = self.approve(&mut task)?;
-                Ok(Step {
-                    effects: vec![effect],
-                    answer: None,
-                })
-            }
+        let (mut moves, mut facts) = (vec![TaskEvent::Succeeded], vec![EventKind::TaskReview]);
+        if task.review == ReviewMode::Auto {
+            let (further, told) = approval(&task);
+            moves.extend(further);
+            facts.extend(told);
         }
+        self.move_and_note(&mut task, moves, &facts)?;
+        let effects = self.landing_owed(task)?.into_iter().collect();
+        Ok(Step {
+            effects,
+            answer: None,
+        })
     }
 
-    /// Finds the work good and has it landed.
-    pub(super) fn approve(&mut self, task: &mut Task) -> Result<Effect> {
-        self.move_task(task, TaskEvent::Approved)?;
-        self.note_task(EventKind::TaskApproved, task, None, None)?;
-        Ok(land(self.ledger, task.clone())?)
+    /// Finds the work good and has it landed, where there is anything to land.
+    pub(super) fn approve(&mut self, task: &mut Task) -> Result<Option<Effect>> {
+        let (moves, facts) = approval(task);
+        self.move_and_note(task, moves, &facts)?;
+        self.landing_owed(task.clone())
+    }
+
+    fn move_and_note(
+        &mut self,
+        task: &mut Task,
+        moves: Vec<TaskEvent>,
+        facts: &[EventKind],
+    ) -> Result<()> {
+        self.move_task_through(task, moves)?;
+        for fact in facts {
+            self.note_task(*fact, task, None, None)?;
+        }
+        Ok(())
+    }
+
+    fn landing_owed(&mut self, task: Task) -> Result<Option<Effect>> {
+        match task.state {
+            TaskState::Review(Review::Landing) => Ok(Some(land(self.ledger, task)?)),
+            _ => Ok(None),
+        }
     }
 
     pub(super) fn landed(&mut self, id: &TaskId, landing: Landing) -> Result<Step> {
@@ -249,6 +269,17 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         }
         Ok(Step::default())
     }
+}
+
+/// What approval does to a task, and the facts to be told of it. What was done in the shared
+/// directory is where it belongs already: nothing is left to be landed.
+fn approval(task: &Task) -> (Vec<TaskEvent>, Vec<EventKind>) {
+    let (mut moves, mut facts) = (vec![TaskEvent::Approved], vec![EventKind::TaskApproved]);
+    if task.workspace == WorkspaceMode::Shared {
+        moves.push(TaskEvent::Landed);
+        facts.push(EventKind::TaskDone);
+    }
+    (moves, facts)
 }
 
 fn count(task: &mut Task, outcome: &Outcome) {

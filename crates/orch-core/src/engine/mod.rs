@@ -27,6 +27,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// What the user decided.
     pub config: &'a Config,
+    /// The boot of the machine that agents are started in, where the system has a name for it.
+    pub boot: Option<&'a str>,
     /// Where random numbers come from: ids and jitter.
     pub entropy: &'a mut dyn FnMut() -> u64,
 }
@@ -294,8 +296,19 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
 
     /// Moves a task, rewrites its row and settles everyone who waits for it.
     fn move_task(&mut self, task: &mut Task, event: TaskEvent) -> Result<()> {
+        self.move_task_through(task, [event])
+    }
+
+    /// Moves a task several times and writes once what came of it.
+    fn move_task_through(
+        &mut self,
+        task: &mut Task,
+        events: impl IntoIterator<Item = TaskEvent>,
+    ) -> Result<()> {
         let before = task.status();
-        task.state = lifecycle::next_task(&task.state, event)?;
+        for event in events {
+            task.state = lifecycle::next_task(&task.state, event)?;
+        }
         self.write_task(task)?;
         let after = task.status();
         for kind in DependencyKind::ALL {

@@ -113,6 +113,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             state: RunState::Starting,
             stop: None,
             branch: (task.workspace == WorkspaceMode::Worktree).then(|| task.branch()),
+            boot: self.context.boot.map(str::to_owned),
             created_at: self.context.now,
             started_at: None,
         };

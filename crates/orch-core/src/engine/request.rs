@@ -195,9 +195,14 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             TaskState::Review(Review::Landing) => Ok(answer(Answer::Landing(Box::new(task)))),
             _ => {
                 let effect = self.approve(&mut task)?;
+                let task = Box::new(task);
+                let answer = match effect {
+                    Some(_) => Answer::Landing(task),
+                    None => Answer::Task(task),
+                };
                 Ok(Step {
-                    effects: vec![effect],
-                    answer: Some(Answer::Landing(Box::new(task))),
+                    effects: effect.into_iter().collect(),
+                    answer: Some(answer),
                 })
             }
         }

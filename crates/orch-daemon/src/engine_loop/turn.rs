@@ -2,13 +2,18 @@
 //!
 //! This file must not know who asked, which thread it is on, or how effects are performed.
 
+use std::collections::BTreeSet;
+
 use orch_core::config::Config;
 use orch_core::engine::{self, Context, Effect, Input, Permit, Report, StepError};
 use orch_core::ledger::LedgerError;
 use orch_core::request::Answer;
+use orch_core::run::Run;
 use orch_core::{RunId, Timestamp};
+use orch_host::supervise;
 use orch_store::{StoreError, Transaction};
 
+use super::points;
 use crate::convert;
 use crate::log::chain;
 use crate::wake::NotDone;
@@ -28,19 +33,28 @@ pub(super) struct Recorded {
     pub(super) unended: Vec<RunId>,
     pub(super) next_due: Option<Timestamp>,
     pub(super) at_rest: bool,
+    /// Everything that was recorded.
+    pub(super) facts: Vec<orch_store::Recorded>,
+    /// The runs those facts are about, as they are now.
+    pub(super) runs: Vec<Run>,
 }
 
-/// Steps every input, plans once, and looks at what is left to wait for.
+/// Steps every input, plans once, and looks at what is left to wait for. What was recorded after
+/// `last_event` is read here, where all of it is at hand: another connection would have to find
+/// it on disk again.
 pub(super) fn transaction(
     ledger: &mut dyn Transaction,
     inputs: &[Input],
     permit: Permit<'_>,
     config: &Config,
+    last_event: u64,
 ) -> Result<Recorded, LedgerError> {
     let mut entropy = entropy;
+    let boot = supervise::present_boot();
     let mut context = Context {
         now: convert::now(),
         config,
+        boot: boot.as_deref(),
         entropy: &mut entropy,
     };
     let mut recorded = Recorded::default();
@@ -48,9 +62,28 @@ pub(super) fn transaction(
         recorded.take(ledger, input, &mut context)?;
     }
     recorded.plan(ledger, permit, &mut context)?;
+    points::committing(inputs, &recorded.effects);
     recorded.next_due = ledger.next_due()?;
     recorded.at_rest = ledger.live_runs()?.is_empty() && ledger.landing()?.is_empty();
+    recorded.facts = ledger.facts_after(last_event)?;
+    recorded.runs = runs_of(ledger, &recorded.facts)?;
     Ok(recorded)
+}
+
+/// The runs that facts are about, each once.
+fn runs_of(
+    ledger: &mut dyn Transaction,
+    facts: &[orch_store::Recorded],
+) -> Result<Vec<Run>, LedgerError> {
+    let ids: BTreeSet<_> = facts
+        .iter()
+        .filter_map(|fact| fact.event.run.as_ref())
+        .collect();
+    let mut runs = Vec::with_capacity(ids.len());
+    for id in ids {
+        runs.extend(ledger.run(id)?);
+    }
+    Ok(runs)
 }
 
 impl Recorded {
@@ -160,7 +193,7 @@ mod tests {
     use orch_core::engine::End;
     use orch_core::outcome::Verdict;
     use orch_core::request::{NewTask, Refusal, Request};
-    use orch_core::run::{Exit, Failure, FailureCode, Run, RunStatus};
+    use orch_core::run::{Exit, Failure, FailureCode, RunStatus};
     use orch_store::Store;
     use orch_store::sqlite::SqliteStore;
 
@@ -179,7 +212,7 @@ mod tests {
                 name: "worker".parse().unwrap(),
                 adapter: "shell".to_owned(),
                 role: None,
-                labels: std::collections::BTreeSet::new(),
+                labels: BTreeSet::new(),
                 max_parallel: 9,
                 enabled: true,
             };
@@ -197,7 +230,7 @@ mod tests {
         fn turn(&mut self, inputs: &[Input]) -> Recorded {
             let config = &self.config;
             let turn = |ledger: &mut dyn Transaction| {
-                transaction(ledger, inputs, Permit::Everything, config)
+                transaction(ledger, inputs, Permit::Everything, config, 0)
             };
             self.store.transact(turn).unwrap()
         }

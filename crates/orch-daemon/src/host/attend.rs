@@ -1,17 +1,16 @@
 //! The watch over live runs: news from supervisors, new output, and a slow sweep as safety net.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use notify::Watcher;
 use orch_core::RunId;
 use orch_core::engine::Input;
+use orch_host::failpoint::{self, Point};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, What};
 use orch_host::transcript::Transcript;
@@ -19,6 +18,8 @@ use orch_host::transcript::Transcript;
 use super::jobs::{Jobs, caught};
 use super::live::LiveRun;
 use super::machine::Machine;
+use super::output::{Changes, Watcher};
+use super::start::inspect;
 use crate::convert;
 use crate::log::LogLine;
 use crate::shared::locked;
@@ -43,21 +44,21 @@ pub(crate) struct Attendants {
 
 /// Where output is watched for. Cheap to clone; does nothing when nobody serves.
 #[derive(Clone, Default)]
-pub(crate) struct Output(Option<Arc<Mutex<notify::RecommendedWatcher>>>);
+pub(crate) struct Output(Option<Arc<Watcher>>);
 
 impl Output {
-    pub(crate) fn watch(&self, dir: &RunDir) {
+    pub(crate) fn watch(&self, run: &RunId, dir: &RunDir) {
         if let Some(watcher) = &self.0 {
             // The file must exist to be watched; the supervisor appends to it.
             let _ = create_empty(&dir.out_log());
             // Should the watch fail, the sweep reads the output once a second.
-            let _ = locked(watcher).watch(&dir.out_log(), notify::RecursiveMode::NonRecursive);
+            let _ = watcher.watch(run, &dir.out_log());
         }
     }
 
-    pub(crate) fn unwatch(&self, dir: &RunDir) {
+    pub(crate) fn unwatch(&self, run: &RunId) {
         if let Some(watcher) = &self.0 {
-            let _ = locked(watcher).unwatch(&dir.out_log());
+            watcher.unwatch(run);
         }
     }
 }
@@ -87,7 +88,10 @@ impl Attendants {
         if let Err(error) = supervise::become_subreaper() {
             let message =
                 format!("not a subreaper ({error}): a lost supervisor loses its exit status");
-            (machine.shared.log)(&LogLine::note("warn", "trouble", message));
+            machine
+                .shared
+                .log
+                .say(LogLine::note("warn", "trouble", message));
         }
         let (output, reader) = watch_output(machine);
         let (stop, stopped) = channel();
@@ -97,7 +101,10 @@ impl Attendants {
         };
         let listener = start_listening(machine, jobs).unwrap_or_else(|error| {
             let message = format!("no news socket ({error}): ends are found by the sweep");
-            (machine.shared.log)(&LogLine::note("warn", "trouble", message));
+            machine
+                .shared
+                .log
+                .say(LogLine::note("warn", "trouble", message));
             None
         });
         Self {
@@ -136,43 +143,31 @@ impl Attendants {
 
 /// Reads output as it is written, on one thread for all runs.
 fn watch_output(machine: &Arc<Machine>) -> (Output, Option<JoinHandle<()>>) {
-    let (changed, changes) = channel();
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if let Ok(event) = event {
-            for path in event.paths {
-                let _ = changed.send(path);
-            }
-        }
-    });
-    match watcher {
-        Ok(watcher) => {
+    match Watcher::new() {
+        Ok((watcher, changes)) => {
             let machine = Arc::clone(machine);
-            // Ends when the watcher, and with it the sender, is dropped.
+            // Ends when the watcher is dropped.
             let reader = std::thread::spawn(move || read_changes(&changes, &machine));
-            (Output(Some(Arc::new(Mutex::new(watcher)))), Some(reader))
+            (Output(Some(Arc::new(watcher))), Some(reader))
         }
         Err(error) => {
             let message = format!("output cannot be watched ({error}): it is read once a second");
-            (machine.shared.log)(&LogLine::note("warn", "trouble", message));
+            machine
+                .shared
+                .log
+                .say(LogLine::note("warn", "trouble", message));
             (Output::default(), None)
         }
     }
 }
 
-fn read_changes(changes: &Receiver<PathBuf>, machine: &Machine) {
-    while let Ok(path) = changes.recv() {
-        // Many writes, one look.
-        let paths: BTreeSet<PathBuf> = std::iter::once(path).chain(changes.try_iter()).collect();
-        for run in paths.iter().filter_map(|path| run_of(path)) {
-            if let Some(live) = machine.live(&run) {
-                machine.read_output(&live);
-            }
+fn read_changes(changes: &Changes, machine: &Machine) {
+    while let Some(runs) = changes.next() {
+        for live in runs.iter().filter_map(|run| machine.live(run)) {
+            failpoint::hit(Point::OutputRead);
+            machine.read_output(&live);
         }
     }
-}
-
-fn run_of(log: &Path) -> Option<RunId> {
-    log.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
 fn start_listening(
@@ -193,7 +188,10 @@ fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
             Ok(None) => return,
             Err(error) => {
                 let message = format!("no more news ({error}): ends are found by the sweep");
-                return (machine.shared.log)(&LogLine::note("warn", "trouble", message));
+                return machine
+                    .shared
+                    .log
+                    .say(LogLine::note("warn", "trouble", message));
             }
         };
         let Some(live) = machine.live(&news.run) else {
@@ -202,6 +200,7 @@ fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
         match news.what {
             What::Started => machine.spawned(&live, convert::now()),
             What::Ended => {
+                failpoint::hit(Point::EndHeard);
                 let machine = Arc::clone(machine);
                 jobs.queue(move || machine.inspect(&live));
             }
@@ -211,6 +210,7 @@ fn listen(listener: &NewsListener, machine: &Arc<Machine>, jobs: &Jobs) {
 
 fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs, output: &Output) {
     while stopped.recv_timeout(SWEEP) == Err(RecvTimeoutError::Timeout) {
+        failpoint::hit(Point::SweepBegun);
         if let Some(why) = machine.shared.lost_ground() {
             // Nothing more is looked at: what would be found could not be recorded.
             let _ = machine.shared.wakes.send(Wake::Broken(why));
@@ -246,7 +246,7 @@ impl Machine {
         if live.stop_owed.load(Ordering::Acquire) {
             self.stop(&live.run.id);
         }
-        match supervise::inspect(&live.dir, &live.run.id, live.run.attempt) {
+        match inspect(&live.dir, &live.run) {
             // Its supervisor died, or was killed, before it could take the lock.
             Ok(Standing::Fresh) if live.watched() >= LAUNCH => {
                 self.start(live.run.clone(), live.task.clone(), output);
@@ -284,7 +284,7 @@ impl Machine {
 
     /// Looks at how a run stands and takes in what it finds.
     fn inspect(&self, live: &Arc<LiveRun>) {
-        match supervise::inspect(&live.dir, &live.run.id, live.run.attempt) {
+        match inspect(&live.dir, &live.run) {
             Ok(standing) => self.look(live, standing),
             Err(error) => self.warn(
                 &live.run.id,

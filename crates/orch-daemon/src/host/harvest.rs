@@ -6,6 +6,7 @@ use std::sync::Arc;
 use orch_core::Timestamp;
 use orch_core::engine::{End, Report};
 use orch_core::outcome::Verdict;
+use orch_host::failpoint::{self, Point};
 use orch_host::supervise::{ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
 
@@ -23,19 +24,21 @@ impl Machine {
         let Some(end) = end_of(live, &standing) else {
             return live.release_harvest();
         };
-        let report = caught(|| match standing {
-            Standing::Ended(record) => self.seen(live, &record, end.clone()),
-            Standing::Lost(_) => self.lost(live, end.clone()),
-            _ => Ok(Report::bare(end.clone(), convert::now())),
+        let report = caught(|| {
+            failpoint::hit(Point::RecordRead);
+            match standing {
+                Standing::Ended(record) => self.seen(live, &record, end.clone()),
+                Standing::Lost(_) => self.lost(live, end.clone()),
+                _ => Ok(Report::bare(end.clone(), convert::now())),
+            }
         });
         match report {
             Ok(Ok(report)) => self.tell_ended(&live.run.id, report),
             Err(panic) => {
                 // No output, however odd, may keep a run from ending.
                 self.warn(&live.run.id, panic.clone());
-                let warnings = vec![format!("its output was not understood: {panic}")];
-                let report = Report::bare(end, convert::now());
-                self.tell_ended(&live.run.id, Report { warnings, ..report });
+                let report = self.not_understood(live, end, &panic);
+                self.tell_ended(&live.run.id, report);
             }
             Ok(Err(error)) => {
                 self.warn(
@@ -45,6 +48,18 @@ impl Machine {
                 live.release_harvest();
             }
         }
+    }
+
+    /// The end without the agent's words. What it left is saved all the same: a task must not be
+    /// done without its work.
+    fn not_understood(&self, live: &LiveRun, end: End, panic: &str) -> Report {
+        let mut report = Report::bare(end, convert::now());
+        if let Err(panic) = caught(|| self.save(live, &mut report)) {
+            self.warn(&live.run.id, panic);
+        }
+        let warning = format!("its output was not understood: {panic}");
+        report.warnings.push(warning);
+        report
     }
 
     fn seen(&self, live: &LiveRun, record: &ExitRecord, end: End) -> io::Result<Report> {
@@ -117,6 +132,7 @@ impl Machine {
         let saved = self
             .workspaces()
             .and_then(|workspaces| workspaces.save(&live.task.id, branch, &message));
+        failpoint::hit(Point::WorkSaved);
         match saved {
             Ok(saved) => {
                 report.commit = saved.commit;
@@ -204,5 +220,7 @@ fn finish(live: &LiveRun, bytes: u64, at: Timestamp) -> io::Result<Finished> {
         Some(transcript) => transcript,
         None => Transcript::open(live.dir.clone(), live.adapter)?,
     };
-    transcript.finish(bytes, at)
+    let finished = transcript.finish(bytes, at);
+    failpoint::hit(Point::TranscriptFinished);
+    finished
 }

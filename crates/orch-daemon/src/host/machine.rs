@@ -9,11 +9,12 @@ use orch_core::run::{Failure, Run};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
-use orch_host::supervise::{self, StopSent};
+use orch_host::supervise::{self, Launcher, StopSent};
 use orch_host::workspace::{WorkspaceError, Workspaces};
 
 use super::jobs::caught;
 use super::live::LiveRun;
+use super::start::shim_program;
 use crate::cleanup;
 use crate::convert;
 use crate::log::{LogLine, chain};
@@ -23,6 +24,7 @@ use crate::wake::Wake;
 /// What every worker thread needs.
 pub(crate) struct Machine {
     pub(super) shared: Arc<Shared>,
+    pub(super) launcher: Launcher,
     pub(super) runs: Mutex<BTreeMap<RunId, Arc<LiveRun>>>,
     /// Made for a configured target, and made again when another is configured.
     pub(super) workspaces: Mutex<Option<(Option<String>, Arc<Workspaces>)>>,
@@ -32,6 +34,7 @@ impl Machine {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
+            launcher: Launcher::new(shim_program()),
             runs: Mutex::default(),
             workspaces: Mutex::default(),
         }
@@ -56,7 +59,7 @@ impl Machine {
     pub(super) fn warn(&self, run: &RunId, message: String) {
         let mut line = LogLine::note("warn", "trouble", message);
         line.run = Some(run.to_string());
-        (self.shared.log)(&line);
+        self.shared.log.say(line);
     }
 
     pub(super) fn live(&self, run: &RunId) -> Option<Arc<LiveRun>> {
@@ -152,7 +155,7 @@ impl Machine {
     fn warn_task(&self, task: &TaskId, message: String) {
         let mut line = LogLine::note("warn", "trouble", message);
         line.task = Some(task.to_string());
-        (self.shared.log)(&line);
+        self.shared.log.say(line);
     }
 }
 

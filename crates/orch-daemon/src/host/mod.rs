@@ -8,10 +8,12 @@ mod harvest;
 mod jobs;
 mod live;
 mod machine;
+mod output;
 mod say;
 mod start;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use orch_core::RunId;
 use orch_core::engine::Effect;
@@ -37,15 +39,22 @@ pub(crate) struct Host {
     starts: Jobs,
     landings: Jobs,
     attendants: Attendants,
+    tells_idleness: Arc<AtomicBool>,
 }
 
 impl Host {
     /// `serving` also watches the output of runs; a command without a daemon only looks once.
     pub(crate) fn new(shared: Arc<Shared>, serving: bool) -> Self {
         let machine = Arc::new(Machine::new(shared));
+        let tells_idleness = Arc::new(AtomicBool::new(true));
         let jobs = |workers| {
             let wakes = machine.shared.wakes.clone();
-            Jobs::new(workers, move || drop(wakes.send(Wake::HostIdle)))
+            let tells = Arc::clone(&tells_idleness);
+            Jobs::new(workers, move || {
+                if tells.load(Ordering::SeqCst) {
+                    let _ = wakes.send(Wake::HostIdle);
+                }
+            })
         };
         let (looks, starts, landings) = (jobs(LOOKERS), jobs(STARTERS), jobs(LANDERS));
         let attendants = Attendants::new(&machine, &looks, serving);
@@ -55,7 +64,14 @@ impl Host {
             starts,
             landings,
             attendants,
+            tells_idleness,
         }
+    }
+
+    /// Whether to wake the loop when everything is performed. To be asked for before
+    /// [`is_idle`](Self::is_idle): either that finds the work done, or its end is told.
+    pub(crate) fn tell_when_idle(&self, tell: bool) {
+        self.tells_idleness.store(tell, Ordering::SeqCst);
     }
 
     /// Performs an effect on a worker thread; its result comes back as an input.
@@ -96,8 +112,8 @@ impl Host {
 
     /// Lets go of a run whose end is recorded.
     pub(crate) fn forget(&self, run: &RunId) {
-        if let Some(live) = locked(&self.machine.runs).remove(run) {
-            self.attendants.output().unwatch(&live.dir);
+        if locked(&self.machine.runs).remove(run).is_some() {
+            self.attendants.output().unwatch(run);
         }
     }
 

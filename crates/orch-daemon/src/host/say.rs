@@ -44,7 +44,7 @@ impl Machine {
             let words = orch_core::text::excerpt(&words, LINE_CHARS);
             let run = &live.run;
             let line = LogLine::said(convert::now(), run.id.as_str(), run.agent.as_str(), words);
-            (self.shared.log)(&line);
+            self.shared.log.say(line);
         }
     }
 }

@@ -14,6 +14,7 @@ use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
 use orch_host::adapter::{self, Adapter, Invocation};
 use orch_host::environment;
+use orch_host::failpoint::{self, Point};
 use orch_host::prompt::{self, PromptInput};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Limits, Spec, Standing};
@@ -31,7 +32,11 @@ impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
     pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
         let (again, id) = ((run.clone(), task.clone()), run.id.clone());
-        let started = caught(|| self.try_start(run, task, output)).unwrap_or_else(|panic| {
+        let started = caught(|| {
+            failpoint::hit(Point::StartTaken);
+            self.try_start(run, task, output)
+        })
+        .unwrap_or_else(|panic| {
             let evidence = "starting the agent";
             Err(failure(FailureCode::SpawnFailed, panic, evidence))
         });
@@ -79,7 +84,9 @@ impl Machine {
         };
         dir.create()
             .map_err(|error| spawn_failed("making the run directory", &error))?;
+        failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
+        failpoint::hit(Point::WorktreeReady);
         let invocation = (adapter.invocation)(&entry.settings())
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
         self.write_prompt(
@@ -90,6 +97,7 @@ impl Machine {
             invocation.preamble.as_deref(),
         )
         .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        failpoint::hit(Point::PromptWritten);
         let environment = self.environment(entry, adapter, &invocation, &task, &run, &dir)?;
         let spec = self.spec(
             &run,
@@ -101,7 +109,7 @@ impl Machine {
             &dir,
         );
         let live = self.attend(run, task, dir, adapter, output);
-        supervise::launch(&shim_program(), &live.dir, &spec).map_err(|error| {
+        self.launcher.launch(&live.dir, &spec).map_err(|error| {
             failure(
                 FailureCode::NoResources,
                 chain(&error),
@@ -129,7 +137,7 @@ impl Machine {
             Arc::clone(live)
         };
         *locked(&live.since) = Instant::now();
-        output.watch(&live.dir);
+        output.watch(&live.run.id, &live.dir);
         live
     }
 
@@ -174,6 +182,9 @@ impl Machine {
 
     /// Why the run before this one was not a success.
     fn previous_failure(&self, run: &Run) -> Option<Failure> {
+        if run.attempt <= 1 {
+            return None;
+        }
         let filter = orch_store::RunFilter {
             task: Some(run.task.clone()),
             limit: 2,
@@ -244,11 +255,24 @@ impl Machine {
             limits: limits(task, config),
             stop_signal: invocation.stop_signal,
             news: self.shared.project.news_socket(),
+            boot: run.boot.clone(),
         }
     }
 
-    /// Finds out how a run stands that an earlier daemon had in hand.
+    /// Finds out how a run stands that an earlier daemon had in hand. Whatever goes wrong, the run
+    /// is watched afterwards: one that nobody looks at would stay as it is for ever.
     pub(super) fn adopt(&self, run: Run, task: Task, output: &Output) {
+        let (again, of) = ((run.clone(), task.clone()), run.id.clone());
+        if let Err(panic) = caught(|| self.try_adopt(run, task, output)) {
+            self.warn(&of, panic);
+            let dir = RunDir::new(&self.shared.project.runs(), &of);
+            if let Ok(adapter) = find_adapter(&again.0) {
+                self.attend(again.0, again.1, dir, adapter, output);
+            }
+        }
+    }
+
+    fn try_adopt(&self, run: Run, task: Task, output: &Output) {
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
         let adapter = match find_adapter(&run) {
             Ok(adapter) => adapter,
@@ -260,7 +284,10 @@ impl Machine {
                 return;
             }
         };
-        match inspect_recorded(&dir, &run) {
+        failpoint::hit(Point::Adopting);
+        let standing = inspect_recorded(&dir, &run);
+        failpoint::hit(Point::Adopted);
+        match standing {
             Ok(Standing::Fresh) if run.stop.is_some() => {
                 let message = "stopped before the agent was started";
                 let evidence = "its launch gate was shut";
@@ -302,6 +329,7 @@ impl Machine {
     /// Notes that the agent's process exists.
     pub(super) fn spawned(&self, live: &LiveRun, at: Timestamp) {
         if !live.spawned_told.swap(true, Ordering::AcqRel) {
+            failpoint::hit(Point::RunningHeard);
             self.tell(Input::Spawned {
                 run: live.run.id.clone(),
                 at,
@@ -320,15 +348,28 @@ fn limits(task: &Task, config: &Loaded) -> Limits {
     }
 }
 
+/// How a run stands.
+pub(super) fn inspect(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
+    supervise::inspect(dir, &run.id, run.attempt, run.boot.as_deref())
+}
+
 /// How a recorded run stands. The directory of a run that was only just recorded may not have
-/// been made yet; for any other it is missed.
+/// been made yet; for any other it is missed, and so is what lay in it.
 fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
-    let standing = supervise::inspect(dir, &run.id, run.attempt)?;
+    let standing = inspect(dir, run)?;
     let missed = matches!(&standing, Standing::Lost(why) if why.code == FailureCode::RecordMissing);
-    if missed && run.state == RunState::Starting {
-        return Ok(Standing::Fresh);
-    }
-    Ok(standing)
+    Ok(match standing {
+        Standing::Lost(_) if missed && run.state == RunState::Starting => Standing::Fresh,
+        Standing::Fresh if run.state == RunState::Running => Standing::Lost(failure(
+            FailureCode::RecordMissing,
+            "the files that say how far the run got are gone",
+            format!(
+                "it was recorded as running and {} says that it never started",
+                dir.path().display()
+            ),
+        )),
+        standing => standing,
+    })
 }
 
 fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
@@ -344,7 +385,7 @@ fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
 
 /// This very binary: the supervisor is its hidden subcommand. An upgrade replaces the file by
 /// another; the kernel keeps the one that runs reachable under this name.
-fn shim_program() -> PathBuf {
+pub(super) fn shim_program() -> PathBuf {
     let kept = Path::new("/proc/self/exe");
     if kept.exists() {
         return kept.to_owned();

@@ -176,7 +176,9 @@ impl OwnUser {
         self.listener = listener;
         *place = opened;
         let message = format!("{} was removed; it was opened again", path.display());
-        (self.shared.log)(&LogLine::note("warn", "socket_mended", message));
+        self.shared
+            .log
+            .say(LogLine::note("warn", "socket_mended", message));
     }
 }
 

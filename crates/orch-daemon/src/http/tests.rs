@@ -1,7 +1,5 @@
 //! Every route with every way it can be asked wrongly, without a socket.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
@@ -46,7 +44,8 @@ impl Fixture {
             "[project]\nname = \"test\"\n[agents.sh]\nadapter = \"shell\"\ncommand = \"true\"\n";
         std::fs::write(directory.path().join("orch.toml"), text).unwrap();
         let project = Project::at(directory.path()).unwrap();
-        let daemon = Daemon::answer(&project, Options::default(), Arc::new(|_| {})).unwrap();
+        let daemon =
+            Daemon::answer(&project, Options::default(), crate::log::LogSink::silent()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -9,7 +9,9 @@
     reason = "an inherited descriptor has no owner in this process to ask for it"
 )]
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 /// The last of the three standard descriptors.
 const STANDARD: RawFd = 2;
@@ -34,4 +36,11 @@ pub(super) fn close_inherited() {
             unsafe { rustix::io::close(fd) };
         }
     }
+}
+
+/// Takes what standard input is out of its place, where nothing is to be read from then on.
+pub(super) fn take_input() -> io::Result<OwnedFd> {
+    let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), STANDARD + 1)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(input)
 }

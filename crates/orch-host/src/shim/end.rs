@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::agent::Agent;
 use super::watch::End;
 use super::{Logs, note};
+use crate::failpoint::{self, Point};
 use crate::run_dir::name;
-use crate::supervise::files::Dir;
+use crate::supervise::files::{Dir, Survives};
 use crate::supervise::process::TICKS_PER_SECOND;
 use crate::supervise::record::{ExitRecord, Record, Source, encode};
 use crate::supervise::spec::Spec;
@@ -18,15 +19,21 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Makes the logs durable and says what is known of the end.
 pub(super) fn record(spec: &Spec, agent: &Agent, logs: &Logs, end: End) -> ExitRecord {
     let mut warnings = end.warnings;
-    for (file, name) in [(&logs.out, name::OUT_LOG), (&logs.err, name::ERR_LOG)] {
-        if let Err(error) = file.sync_all() {
+    let (out_bytes, err_bytes) = logs.lengths().unwrap_or_else(|error| {
+        warnings.push(format!("the lengths of the logs are unknown: {error}"));
+        (u64::MAX, u64::MAX)
+    });
+    for (file, name, bytes) in [
+        (&logs.out, name::OUT_LOG, out_bytes),
+        (&logs.err, name::ERR_LOG, err_bytes),
+    ] {
+        if bytes > 0
+            && let Err(error) = file.sync_all()
+        {
             warnings.push(format!("{name} may not survive a power cut: {error}"));
         }
     }
-    let (out_bytes, err_bytes) = logs.lengths().unwrap_or_else(|error| {
-        warnings.push(format!("the lengths of the logs are unknown: {error}"));
-        (0, 0)
-    });
+    failpoint::hit(Point::LogsSynced);
     ExitRecord {
         run: spec.run.clone(),
         attempt: spec.attempt,
@@ -68,7 +75,12 @@ pub(super) fn persist(dir: &Dir, record: &Record) -> bool {
 }
 
 fn write(dir: &Dir, bytes: &[u8]) -> io::Result<()> {
-    let Err(error) = dir.replace(name::EXIT_RECORD, name::EXIT_RESERVE, bytes) else {
+    let Err(error) = dir.replace(
+        name::EXIT_RECORD,
+        name::EXIT_RESERVE,
+        bytes,
+        Survives::PowerCut,
+    ) else {
         return Ok(());
     };
     match error.kind() {

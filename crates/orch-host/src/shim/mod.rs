@@ -6,19 +6,27 @@
 //! lock, gate, agent, `pid.json`, news; then logs durable, record durable, news, lock.
 
 mod agent;
+#[cfg(target_os = "linux")]
+mod clone;
 mod descriptors;
 mod end;
 mod limiter;
+#[cfg(target_os = "linux")]
+mod server;
 mod signals;
+#[cfg(target_os = "linux")]
+mod title;
 mod watch;
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use orch_core::run::{Failure, FailureCode};
 
+use crate::failpoint::{self, Point};
 use crate::run_dir::name;
 use crate::supervise::files::{Dir, Small};
 use crate::supervise::news::{self, News, What};
@@ -28,6 +36,8 @@ use crate::supervise::spec::{SPEC_BYTES, Spec};
 use crate::supervise::{become_subreaper, clock};
 use agent::Agent;
 pub use limiter::Limiter;
+#[cfg(target_os = "linux")]
+pub use server::shims_main;
 use signals::Signals;
 
 /// How often a shim tries for its lock, which a daemon's look at it can take for an instant.
@@ -41,6 +51,19 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// `shim.log` says why.
 #[must_use]
 pub fn shim_main(dir: &Path) -> i32 {
+    descriptors::close_inherited();
+    prepare();
+    supervise_in(dir)
+}
+
+/// What a shim needs and a process that is copied may have done for it.
+fn prepare() {
+    signals::withstand();
+    std::panic::set_hook(Box::new(|panic| note(&panic.to_string())));
+}
+
+/// The same for a process that is prepared and has nothing open but the three standard descriptors.
+fn supervise_in(dir: &Path) -> i32 {
     match live(dir) {
         Ok(()) => 0,
         Err(error) => {
@@ -50,23 +73,33 @@ pub fn shim_main(dir: &Path) -> i32 {
     }
 }
 
-/// Says something to people, in `shim.log`.
+/// Where `shim.log` lies, as soon as that is known.
+static NOTES: OnceLock<Dir> = OnceLock::new();
+
+/// Says something to people, in `shim.log`, which most shims never need.
 fn note(text: &str) {
+    let line = format!("{} {text}\n", clock::now().0);
     // There is nowhere to tell that telling failed.
-    let _ = writeln!(io::stderr(), "{} {text}", clock::now().0);
+    let _ = match NOTES.get().map(|dir| dir.open_log(name::SHIM_LOG)) {
+        Some(Ok(mut log)) => log.write_all(line.as_bytes()),
+        _ => io::stderr().write_all(line.as_bytes()),
+    };
 }
 
 fn live(path: &Path) -> io::Result<()> {
-    descriptors::close_inherited();
+    failpoint::serve(path);
+    failpoint::hit(Point::ShimEntered);
+    let dir = Dir::open(path)?;
+    let _ = NOTES.set(dir.try_clone()?);
     // A session of its own, so that no terminal and no group signal reaches it. It fails only
     // for the leader of a group, which has what matters already.
     let _ = rustix::process::setsid();
     become_subreaper()?;
     let signals = Signals::register()?;
-    let dir = Dir::open(path)?;
     let Some(lock) = enter(&dir)? else {
         return Ok(());
     };
+    failpoint::hit(Point::ShimLocked);
     let spec = read_spec(&dir)?;
     let Some(record) = supervise(&dir, &spec, &signals) else {
         return Ok(());
@@ -75,6 +108,7 @@ fn live(path: &Path) -> io::Result<()> {
         note("the run directory is gone; the end of the run cannot be recorded");
     }
     tell(&spec, What::Ended);
+    failpoint::hit(Point::EndTold);
     drop(lock);
     Ok(())
 }
@@ -114,7 +148,8 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Ok(logs) => logs,
         Err(error) => return Some(not_started(spec, unprepared("its log files", &error))),
     };
-    match pass_gate(dir) {
+    failpoint::hit(Point::LogsOpened);
+    match pass_gate(dir, spec) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return None,
         Err(error) => return Some(not_started(spec, unprepared("its launch gate", &error))),
@@ -126,17 +161,19 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Ok(agent) => agent,
         Err(failure) => return Some(not_started(spec, failure)),
     };
+    failpoint::hit(Point::AgentSpawned);
     announce(dir, spec, &agent);
     let end = watch::Watch::new(&agent, spec, signals, &logs).until_end();
     Some(Record::Ended(end::record(spec, &agent, &logs, end)))
 }
 
 /// After this the attempt is never started again, by whomever.
-fn pass_gate(dir: &Dir) -> io::Result<()> {
-    dir.reserve(name::EXIT_RESERVE, RESERVE_BYTES)?;
+fn pass_gate(dir: &Dir, spec: &Spec) -> io::Result<()> {
+    dir.reserve::<RESERVE_BYTES>(name::EXIT_RESERVE)?;
+    failpoint::hit(Point::ReserveWritten);
     let this = Identity::of(rustix::process::getpid().as_raw_pid())?;
     let text = serde_json::to_vec(&this).map_err(io::Error::other)?;
-    dir.create_new(name::STARTED, &text)
+    dir.create_new(name::STARTED, &text, spec.files_survive())
 }
 
 /// Writes down which process the agent is, and says that it runs.
@@ -147,12 +184,13 @@ fn announce(dir: &Dir, spec: &Spec, agent: &Agent) {
     };
     let written = serde_json::to_vec(&record)
         .map_err(io::Error::other)
-        .and_then(|text| dir.replace(name::PID_RECORD, "pid.temporary", &text));
+        .and_then(|text| dir.create_new(name::PID_RECORD, &text, spec.files_survive()));
     // The run goes on without: the record of its end does not need it.
     if let Err(error) = written {
         note(&format!("cannot write {}: {error}", name::PID_RECORD));
     }
     tell(spec, What::Started);
+    failpoint::hit(Point::HelloSent);
 }
 
 fn tell(spec: &Spec, what: What) {

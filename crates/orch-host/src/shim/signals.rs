@@ -22,13 +22,19 @@ pub(super) struct Signals {
     stops: UnixStream,
 }
 
+/// Survives what would end a shim, and leaves nothing ignored that the agent would inherit. Holds
+/// for every copy of this process too.
+pub(super) fn withstand() {
+    let nothing = Arc::new(AtomicBool::new(false));
+    for signal in ignored().into_iter().chain(DEADLY) {
+        // Some numbers belong to the C library and cannot have a handler.
+        let _ = signal_hook::flag::register(signal, Arc::clone(&nothing));
+    }
+}
+
 impl Signals {
+    /// In the shim itself and in no other process: what is heard goes through pipes of its own.
     pub(super) fn register() -> io::Result<Self> {
-        let nothing = Arc::new(AtomicBool::new(false));
-        for signal in ignored().into_iter().chain(DEADLY) {
-            // Some numbers belong to the C library and cannot have a handler.
-            let _ = signal_hook::flag::register(signal, Arc::clone(&nothing));
-        }
         Ok(Self {
             children: stream_of(SIGCHLD)?,
             stops: stream_of(SIGTERM)?,

@@ -22,6 +22,7 @@ use super::agent::Agent;
 use super::limiter::Limiter;
 use super::signals::Signals;
 use super::{Logs, note};
+use crate::failpoint::{self, Point};
 use crate::supervise::process::{Process, descendants, read, table};
 use crate::supervise::record::{LEAKED_NAMED, Leaked};
 use crate::supervise::tree::{Killed, kill_tree};
@@ -111,7 +112,9 @@ impl<'a> Watch<'a> {
             self.heed_grace();
             self.sleep(self.next_look());
         };
+        failpoint::hit(Point::EndSeen);
         let killed = self.end_leaked();
+        failpoint::hit(Point::LeaksEnded);
         End {
             exit: reaped.exit,
             enforced: self.enforced,

@@ -12,10 +12,22 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::points::{self, Stage};
+
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 const CAREFUL: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK);
+
+/// What a file that was written is still there after. Every file survives the death of whoever
+/// wrote it; only one that was flushed survives the machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Survives {
+    /// Any process may be killed.
+    Kill,
+    /// The power may be cut.
+    PowerCut,
+}
 
 /// An open directory.
 #[derive(Debug)]
@@ -39,6 +51,13 @@ impl Dir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
             fd: rustix::fs::open(path, flags, Mode::empty())?,
+        })
+    }
+
+    /// The same directory, opened once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
         })
     }
 
@@ -95,38 +114,56 @@ impl Dir {
         }
     }
 
-    /// Creates a file that must not be there yet, durably. `AlreadyExists` if it is.
-    pub(crate) fn create_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    /// Creates a file that must not be there yet. `AlreadyExists` if it is.
+    pub(crate) fn create_new(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        survives: Survives,
+    ) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | CAREFUL;
         let mut file = File::from(rustix::fs::openat(&self.fd, name, flags, PRIVATE)?);
+        points::reached(name, Stage::Created);
         file.write_all(bytes)?;
-        file.sync_all()?;
-        self.sync()
+        if survives == Survives::PowerCut {
+            file.sync_all()?;
+            self.sync()?;
+        }
+        points::reached(name, Stage::Complete);
+        Ok(())
     }
 
-    /// Replaces a file in one step, so that a reader sees the old or the new and a power cut
-    /// leaves one of them. Writes over `temporary`, whose blocks may have been set aside.
-    pub(crate) fn replace(&self, name: &str, temporary: &str, bytes: &[u8]) -> io::Result<()> {
+    /// Replaces a file in one step, so that a reader sees the old or the new and, if it is to
+    /// survive one, a power cut leaves one of them. Writes over `temporary`, whose blocks may have
+    /// been set aside.
+    pub(crate) fn replace(
+        &self,
+        name: &str,
+        temporary: &str,
+        bytes: &[u8],
+        survives: Survives,
+    ) -> io::Result<()> {
         let mut file = self.open_scratch(temporary)?;
         file.write_all(bytes)?;
         file.set_len(bytes.len() as u64)?;
-        file.sync_all()?;
+        points::reached(name, Stage::Written);
+        if survives == Survives::PowerCut {
+            file.sync_all()?;
+        }
+        points::reached(name, Stage::Synced);
         rustix::fs::renameat(&self.fd, temporary, &self.fd, name)?;
-        self.sync()
+        points::reached(name, Stage::Renamed);
+        if survives == Survives::PowerCut {
+            self.sync()?;
+        }
+        points::reached(name, Stage::Complete);
+        Ok(())
     }
 
-    /// Sets `bytes` blocks of disk aside under this name.
-    pub(crate) fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
-        let mut file = self.open_scratch(name)?;
-        // Zeros written, not a hole: only written blocks are there when the disk is full.
-        let zeros = [0_u8; 1024];
-        let mut left = bytes;
-        while left > 0 {
-            let step = left.min(zeros.len() as u64);
-            file.write_all(&zeros[..usize::try_from(step).unwrap_or(zeros.len())])?;
-            left -= step;
-        }
-        file.sync_all()
+    /// Sets disk space for `SIZE` bytes aside under this name.
+    pub(crate) fn reserve<const SIZE: usize>(&self, name: &str) -> io::Result<()> {
+        // Zeros written, not a hole: only what was written has its space when the disk is full.
+        self.open_scratch(name)?.write_all(&[0; SIZE])
     }
 
     fn open_scratch(&self, name: &str) -> io::Result<File> {
@@ -162,15 +199,16 @@ impl Dir {
             }
             Err(error) => return Err(error.into()),
         };
-        if let Err(error) = require_regular(&file, name) {
-            return Ok(Small::Unusable(error.to_string()));
-        }
-        let length = file.metadata()?.len();
+        let length = match require_regular(&file, name) {
+            Ok(length) => length,
+            Err(error) => return Ok(Small::Unusable(error.to_string())),
+        };
         if length > most {
             let text = format!("{name} is {length} bytes long; at most {most} are expected");
             return Ok(Small::Unusable(text));
         }
-        let mut bytes = Vec::new();
+        // One byte more, so that its end is found without growing.
+        let mut bytes = Vec::with_capacity(usize::try_from(length + 1).unwrap_or(0));
         file.take(most).read_to_end(&mut bytes)?;
         Ok(Small::Bytes(bytes))
     }
@@ -180,10 +218,11 @@ impl Dir {
     }
 }
 
-fn require_regular(file: &File, name: &str) -> io::Result<()> {
-    let mode = rustix::fs::fstat(file)?.st_mode;
-    if FileType::from_raw_mode(mode) == FileType::RegularFile {
-        Ok(())
+/// The length of the file, bytes, if it is one.
+fn require_regular(file: &File, name: &str) -> io::Result<u64> {
+    let stat = rustix::fs::fstat(file)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
     } else {
         Err(io::Error::other(format!("{name} is not a regular file")))
     }
@@ -222,9 +261,10 @@ mod tests {
     #[test]
     fn a_replaced_file_is_exactly_the_new_bytes_and_private() {
         let (path, dir) = dir();
-        dir.reserve("spare", 4096).unwrap();
+        dir.reserve::<4096>("spare").unwrap();
         assert_eq!(dir.length("spare"), 4096);
-        dir.replace("record", "spare", b"short").unwrap();
+        dir.replace("record", "spare", b"short", Survives::PowerCut)
+            .unwrap();
         let written = path.path().join("record");
         assert_eq!(std::fs::read(&written).unwrap(), b"short");
         let mode = std::fs::metadata(&written).unwrap().permissions().mode();
@@ -235,8 +275,9 @@ mod tests {
     #[test]
     fn a_second_creation_is_refused() {
         let (_path, dir) = dir();
-        dir.create_new("gate", b"1").unwrap();
-        let error = dir.create_new("gate", b"2").unwrap_err();
+        let create = |bytes| dir.create_new("gate", bytes, Survives::Kill);
+        create(b"1").unwrap();
+        let error = create(b"2").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
 
@@ -259,7 +300,7 @@ mod tests {
         std::fs::create_dir(&old).unwrap();
         let dir = Dir::open(&old).unwrap();
         std::fs::rename(&old, &new).unwrap();
-        dir.create_new("file", b"x").unwrap();
+        dir.create_new("file", b"x", Survives::PowerCut).unwrap();
         assert!(new.join("file").exists());
         assert!(!dir.is_gone());
         std::fs::remove_dir_all(&new).unwrap();

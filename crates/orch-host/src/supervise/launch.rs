@@ -1,19 +1,27 @@
 //! Starting the shim of a run.
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(target_os = "linux")]
+use std::sync::{Mutex, PoisonError};
 
-use super::files::Dir;
+use super::files::{Dir, Survives};
 use super::process::Identity;
-use super::reaper::spawn_unowned;
+#[cfg(target_os = "linux")]
+use super::reaper::adopt_unowned;
+#[cfg(target_os = "linux")]
+use super::server::{Answer, Server};
 use super::spec::Spec;
+use crate::failpoint::{self, Point};
 use crate::run_dir::{RunDir, name};
 
 /// The hidden subcommand under which a program calls [`shim_main`](super::shim_main).
 pub const SHIM_COMMAND: &str = "__shim";
+
+/// How many processes that make shims are tried for one launch.
+#[cfg(target_os = "linux")]
+const SERVERS: u32 = 2;
 
 /// Why a shim could not be started. The agent was not started either, and the run may be
 /// launched again.
@@ -53,35 +61,101 @@ pub fn forestall(dir: &RunDir) -> io::Result<bool> {
     };
     let this = Identity::of(rustix::process::getpid().as_raw_pid())?;
     let text = serde_json::to_vec(&this).map_err(io::Error::other)?;
-    match open.create_new(name::STARTED, &text) {
+    match open.create_new(name::STARTED, &text, Survives::PowerCut) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Writes down what is to be started and starts a shim for it: `<program> __shim <dir>`. Does
-/// not wait for the agent; [`inspect`](super::inspect) tells what came of it. Safe to call any
-/// number of times, at once and from several processes: one shim at most starts the agent, once.
-///
-/// # Errors
-/// Nothing was started.
-pub fn launch(program: &Path, dir: &RunDir, spec: &Spec) -> Result<(), LaunchError> {
-    let path = std::path::absolute(dir.path()).map_err(|source| LaunchError::Write {
-        path: dir.path().to_owned(),
-        source,
-    })?;
-    let dir = RunDir::at(&path);
-    if prepare(&dir, spec).map_err(|source| LaunchError::Write {
-        path: path.clone(),
-        source,
-    })? {
-        start(program, &dir).map_err(|source| LaunchError::Spawn {
-            program: program.to_owned(),
+/// What starts the shims of one daemon.
+#[derive(Debug)]
+pub struct Launcher {
+    program: PathBuf,
+    /// The process that makes them, from the first launch on.
+    #[cfg(target_os = "linux")]
+    server: Mutex<Option<Server>>,
+}
+
+impl Launcher {
+    /// For shims that are made by `program`, which has the hidden subcommands. Starts nothing yet.
+    #[must_use]
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program,
+            #[cfg(target_os = "linux")]
+            server: Mutex::default(),
+        }
+    }
+
+    /// Writes down what is to be started and starts a shim for it. Does not wait for the agent;
+    /// [`inspect`](super::inspect) tells what came of it. Safe to call any number of times, at
+    /// once and from several processes: one shim at most starts the agent, once.
+    ///
+    /// # Errors
+    /// No agent was started. A shim may be on its way in the rare case that the process which
+    /// makes them died twice at this very request; [`forestall`] shuts it out.
+    pub fn launch(&self, dir: &RunDir, spec: &Spec) -> Result<(), LaunchError> {
+        let path = std::path::absolute(dir.path()).map_err(|source| LaunchError::Write {
+            path: dir.path().to_owned(),
             source,
         })?;
+        let dir = RunDir::at(&path);
+        let fresh = prepare(&dir, spec).map_err(|source| LaunchError::Write {
+            path: path.clone(),
+            source,
+        })?;
+        if !fresh {
+            return Ok(());
+        }
+        self.start(&path).map_err(|source| LaunchError::Spawn {
+            program: self.program.clone(),
+            source,
+        })?;
+        failpoint::hit(Point::ShimSpawned);
+        Ok(())
     }
-    Ok(())
+
+    /// Has the shim made. A server that does not answer is replaced and the request repeated: had
+    /// it made the shim before it died, the lock and the gate let one of the two through.
+    #[cfg(target_os = "linux")]
+    fn start(&self, dir: &Path) -> io::Result<()> {
+        let mut kept = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = None;
+        for _ in 0..SERVERS {
+            let server = match kept.take() {
+                Some(server) => server,
+                None => Server::start(&self.program)?,
+            };
+            match adopt_unowned(|| server.ask(dir)) {
+                Ok(answer) => {
+                    *kept = Some(server);
+                    return match answer {
+                        Answer::Made(_) => Ok(()),
+                        Answer::Refused(errno) => Err(errno.into()),
+                    };
+                }
+                Err(error) => trouble = Some(error),
+            }
+        }
+        Err(trouble.unwrap_or_else(|| io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Starts `<program> __shim <dir>`.
+    #[cfg(not(target_os = "linux"))]
+    fn start(&self, dir: &Path) -> io::Result<()> {
+        let mut command = std::process::Command::new(&self.program);
+        command
+            .arg(SHIM_COMMAND)
+            .arg(dir)
+            // The shim must not keep a directory busy that somebody wants to remove or unmount.
+            .current_dir("/")
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        crate::failpoint::hand_down(&mut command);
+        super::reaper::spawn_unowned(&mut command)
+    }
 }
 
 /// Makes the directory ready. `false` if a shim was here already.
@@ -95,24 +169,6 @@ fn prepare(dir: &RunDir, spec: &Spec) -> io::Result<bool> {
     // Two launches at once must not write into one temporary file.
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let temporary = format!("spec.{}.{call}", std::process::id());
-    open.replace(name::SPEC, &temporary, &spec.encode())?;
+    open.replace(name::SPEC, &temporary, &spec.encode(), spec.files_survive())?;
     Ok(true)
-}
-
-fn start(program: &Path, dir: &RunDir) -> io::Result<()> {
-    let log = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(dir.shim_log())?;
-    let mut command = Command::new(program);
-    command
-        .arg(SHIM_COMMAND)
-        .arg(dir.path())
-        // The shim must not keep a directory busy that somebody wants to remove or unmount.
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    spawn_unowned(&mut command)
 }

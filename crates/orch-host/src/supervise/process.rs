@@ -181,6 +181,12 @@ pub(crate) fn descendants(table: &[Process], root: i32) -> Vec<Process> {
     found
 }
 
+/// The name of the boot this process runs in, where the system tells.
+#[must_use]
+pub fn present_boot() -> Option<String> {
+    Some(boot_id()).filter(|boot| !boot.is_empty())
+}
+
 /// The boot this process runs in; empty where the system does not tell.
 pub(crate) fn boot_id() -> String {
     static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
@@ -192,7 +198,11 @@ pub(crate) use system::{marked, read, supervising, table};
 #[cfg(target_os = "linux")]
 mod system {
     use super::Process;
-    use std::io;
+    use std::fs::File;
+    use std::io::{self, Read};
+
+    /// More than a line of the process table is long, bytes.
+    const LINE_BYTES: usize = 1024;
 
     pub(super) fn boot_id() -> String {
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -202,8 +212,12 @@ mod system {
 
     /// The process of this id, if there is one.
     pub(crate) fn read(pid: i32) -> io::Result<Option<Process>> {
-        match std::fs::read(format!("/proc/{pid}/stat")) {
-            Ok(bytes) => Ok(parse(&bytes)),
+        let mut line = [0; LINE_BYTES];
+        // The kernel hands out the whole line at once.
+        let read =
+            File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut line));
+        match read {
+            Ok(length) => Ok(parse(&line[..length])),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }

@@ -25,6 +25,8 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
 use super::clock;
 use super::process::{self, Identity};
+#[cfg(target_os = "linux")]
+use super::server::Answer;
 
 /// Most statuses that are remembered; the oldest are forgotten.
 const REMEMBERED: usize = 1024;
@@ -87,8 +89,22 @@ pub fn spawn_owned(command: &mut Command) -> io::Result<OwnedChild> {
     Ok(OwnedChild { child })
 }
 
+/// Takes in a child that nobody will wait for, made by another process in this one's name. The
+/// lock is held from before it is there: its status cannot be fetched, nor its id be reused, until
+/// it is known here.
+#[cfg(target_os = "linux")]
+pub(crate) fn adopt_unowned(make: impl FnOnce() -> io::Result<Answer>) -> io::Result<Answer> {
+    let mut registry = registry();
+    let answer = make()?;
+    if let Answer::Made(pid) = answer {
+        registry.unowned.insert(pid);
+    }
+    Ok(answer)
+}
+
 /// Starts a child that nobody will wait for and whose status the reaper may fetch. A spawn that
 /// fails half-way waits for its own child, so it needs the lock all the same.
+#[cfg(not(target_os = "linux"))]
 pub(crate) fn spawn_unowned(command: &mut Command) -> io::Result<()> {
     let mut registry = registry();
     let child = command.spawn()?;

@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 /// Longest record of any kind, bytes.
 pub(crate) const RECORD_BYTES: u64 = 64 * 1024;
 /// Blocks set aside for the exit record, bytes: room for one with every list full.
-pub(crate) const RESERVE_BYTES: u64 = 16 * 1024;
+pub(crate) const RESERVE_BYTES: usize = 16 * 1024;
 /// Most left-behind processes that are named in a record; the rest are only counted.
 pub(crate) const LEAKED_NAMED: usize = 32;
 
@@ -395,6 +395,6 @@ pub(crate) mod tests {
             };
             LEAKED_NAMED
         ];
-        assert!(encode(&Record::Ended(record)).len() as u64 <= RESERVE_BYTES);
+        assert!(encode(&Record::Ended(record)).len() <= RESERVE_BYTES);
     }
 }

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use orch_core::{RunId, TaskId};
 use serde::{Deserialize, Serialize};
 
+use super::files::Survives;
+
 /// The present form of `spec.json`.
 const VERSION: u32 = 1;
 /// Longest `spec.json`, bytes: argv and environment of 2 MiB, each byte written as a number.
@@ -78,6 +80,8 @@ pub struct Spec {
     pub stop_signal: StopSignal,
     /// The daemon's news socket. Nobody need listen there.
     pub news: PathBuf,
+    /// The boot of the machine that was durably recorded with the run, if one was.
+    pub boot: Option<String>,
 }
 
 /// The variable that marks every process of a run; its value is the run's id.
@@ -111,6 +115,8 @@ struct Wire {
     #[serde(default)]
     stop_signal: StopSignal,
     news: Text,
+    #[serde(default)]
+    boot: Option<String>,
 }
 
 /// Text of the operating system: readable where it is UTF-8, bytes where it is not.
@@ -140,6 +146,15 @@ impl From<Text> for OsString {
 }
 
 impl Spec {
+    /// What the files that tell how far a launch got have to survive. Where the run's own row says
+    /// in which boot it may be started, a restart of the machine makes them worthless.
+    pub(crate) fn files_survive(&self) -> Survives {
+        match self.boot {
+            Some(_) => Survives::Kill,
+            None => Survives::PowerCut,
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let spec = self.clone();
         let wire = Wire {
@@ -158,6 +173,7 @@ impl Spec {
             limits: spec.limits,
             stop_signal: spec.stop_signal,
             news: spec.news.into_os_string().into(),
+            boot: spec.boot,
         };
         serde_json::to_vec_pretty(&wire).expect("text and numbers always have a JSON form")
     }
@@ -187,6 +203,7 @@ impl Spec {
             limits: wire.limits,
             stop_signal: wire.stop_signal,
             news: OsString::from(wire.news).into(),
+            boot: wire.boot,
         })
     }
 }
@@ -207,12 +224,21 @@ mod tests {
             limits: Limits::default(),
             stop_signal: StopSignal::Interrupt,
             news: "/tmp/news".into(),
+            boot: Some("boot".into()),
         }
     }
 
     #[test]
     fn a_spec_is_read_as_it_was_written_whatever_its_bytes() {
         assert_eq!(Spec::decode(&spec().encode()).unwrap(), spec());
+    }
+
+    #[test]
+    fn the_files_of_a_launch_may_go_only_where_its_row_names_the_boot() {
+        let mut spec = spec();
+        assert_eq!(spec.files_survive(), Survives::Kill);
+        spec.boot = None;
+        assert_eq!(spec.files_survive(), Survives::PowerCut);
     }
 
     #[test]

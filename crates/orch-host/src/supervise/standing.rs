@@ -24,6 +24,8 @@ use crate::run_dir::{RunDir, name};
 /// supervisor died at its launch is looked at for so long.
 const EXECUTING: std::time::Duration = std::time::Duration::from_millis(50);
 
+const REBOOTED: &str = "the machine was restarted before the end of the run was recorded";
+
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -55,15 +57,21 @@ pub enum Standing {
 /// Finds out how a run stands. A record that cannot be trusted is moved aside, never deleted.
 /// Never blocks, whatever lies in the directory. A directory that is not there gives
 /// `Lost(record_missing)`, but not while any process of the run lives: who has not made it yet
-/// should not ask.
+/// should not ask. `boot` is the boot in which the run was recorded; whatever a run of another boot
+/// left but its record may be incomplete, and it is never started again.
 ///
 /// # Errors
 /// The directory or the process table could not be read; asking again later may work.
-pub fn inspect(dir: &RunDir, run: &RunId, attempt: u32) -> io::Result<Standing> {
+pub fn inspect(
+    dir: &RunDir,
+    run: &RunId,
+    attempt: u32,
+    boot: Option<&str>,
+) -> io::Result<Standing> {
     let open = match Dir::open(dir.path()) {
         Ok(open) => open,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return without_directory(dir.path(), run);
+            return without_directory(dir.path(), run, boot);
         }
         Err(error) => return Err(error),
     };
@@ -72,6 +80,7 @@ pub fn inspect(dir: &RunDir, run: &RunId, attempt: u32) -> io::Result<Standing> 
         path: dir.path(),
         run,
         attempt,
+        boot,
         gate_passed: false,
     }
     .standing()
@@ -82,6 +91,7 @@ struct Inspection<'a> {
     path: &'a Path,
     run: &'a RunId,
     attempt: u32,
+    boot: Option<&'a str>,
     /// The launch gate had been passed before the lock was tried.
     gate_passed: bool,
 }
@@ -164,7 +174,10 @@ impl Inspection<'_> {
             return Ok(Standing::Lost(self.corrupt("it was moved aside before")));
         }
         if self.dir.is_gone() {
-            return without_directory(self.path, self.run);
+            return without_directory(self.path, self.run, self.boot);
+        }
+        if is_over(self.boot) {
+            return Ok(Standing::Lost(self.rebooted()));
         }
         if !self.gate_passed {
             let since = self.dir.exists(name::STARTED)?;
@@ -182,7 +195,7 @@ impl Inspection<'_> {
     fn marked_process(&self) -> io::Result<Option<i32>> {
         let find = || marked(MARKER, self.run.as_str());
         let mut found = find()?;
-        if found.is_empty() && self.gate_passed {
+        if found.is_empty() && self.gate_passed && !is_over(self.boot) {
             std::thread::sleep(EXECUTING);
             found = find()?;
         }
@@ -218,11 +231,7 @@ impl Inspection<'_> {
             (None, None) => true,
         };
         if !of_this_boot {
-            return Ok(Standing::Lost(self.failure(
-                FailureCode::HostRebooted,
-                "the machine was restarted while the agent ran",
-                &format!("the boot is {} now", process::boot_id()),
-            )));
+            return Ok(Standing::Lost(self.rebooted()));
         }
         let written = self.dir.length(name::OUT_LOG) + self.dir.length(name::ERR_LOG);
         if agent.is_none() && written == 0 {
@@ -241,6 +250,14 @@ impl Inspection<'_> {
             "the supervisor died while the agent ran, and nobody saw how the agent ended",
             &process,
         )))
+    }
+
+    fn rebooted(&self) -> Failure {
+        self.failure(
+            FailureCode::HostRebooted,
+            REBOOTED,
+            &format!("the boot is {} now", process::boot_id()),
+        )
     }
 
     fn witnessed(&self, pid: &PidRecord, reaped: &Reaped) -> ExitRecord {
@@ -339,17 +356,32 @@ pub(super) fn living_shim(dir: &Dir) -> io::Result<Option<Identity>> {
     }
 }
 
+/// Whether that boot is known and is not this one.
+fn is_over(boot: Option<&str>) -> bool {
+    boot.is_some_and(|boot| boot != process::boot_id())
+}
+
 fn this_process() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
 
 /// The directory is gone: nothing will be recorded, and only the process table still tells.
-fn without_directory(path: &Path, run: &RunId) -> io::Result<Standing> {
+fn without_directory(path: &Path, run: &RunId, boot: Option<&str>) -> io::Result<Standing> {
     Ok(match survivors(run.as_str())?.first() {
         Some(process) => Standing::Unsupervised {
             pid: process.pid,
             started_at: None,
         },
+        // The directory itself may not have survived.
+        None if is_over(boot) => Standing::Lost(Failure {
+            code: FailureCode::HostRebooted,
+            message: REBOOTED.to_owned(),
+            evidence: format!(
+                "the boot is {} now and {} does not exist",
+                process::boot_id(),
+                path.display()
+            ),
+        }),
         None => Standing::Lost(missing(path)),
     })
 }

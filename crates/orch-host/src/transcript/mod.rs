@@ -31,6 +31,7 @@ use std::path::Path;
 use orch_core::Timestamp;
 
 use crate::adapter::{Adapter, AgentEvent, EventType, Reader, Summary};
+use crate::failpoint::{self, Point};
 use crate::run_dir::RunDir;
 use flood::Flood;
 use lines::{Line, Located, Splitter};
@@ -361,6 +362,7 @@ impl Batch {
 
     fn write(&mut self, events: &mut File) -> io::Result<()> {
         events.write_all(&self.bytes)?;
+        failpoint::hit(Point::EventsWritten);
         self.bytes.clear();
         Ok(())
     }

@@ -22,6 +22,7 @@ use orch_core::engine::Landing;
 use super::advance::Advance;
 use super::save::commit_tree;
 use super::{Found, Result, Workspaces, landed_ref, shown, snapshot, task_branch};
+use crate::failpoint::{self, Point};
 use crate::git::{BranchName, GitError, Oid, Place, RefUpdate, View, split_nul};
 
 /// How often a landing begins again because the target branch moved meanwhile.
@@ -187,6 +188,7 @@ impl Workspaces {
         let Ok(prepared) = self.repository.prepare_refs(&updates, &why)? else {
             return Ok(None);
         };
+        failpoint::hit(Point::LandingPrepared);
         let mut moved = Vec::new();
         for holder in &holders {
             if let Err(error) = holder.advance(old, new).perform() {
@@ -199,6 +201,7 @@ impl Workspaces {
             }
             moved.push(holder);
         }
+        failpoint::hit(Point::LandingFiles);
         if let Err(error) = prepared.commit() {
             // The answer may be lost although the ref was moved; only then the files are right.
             if self.repository.branch_tip(&self.target)?.as_ref() != Some(new) {
@@ -206,6 +209,7 @@ impl Workspaces {
                 return Err(error.into());
             }
         }
+        failpoint::hit(Point::LandingMoved);
         Ok(Some(Landing::Landed {
             commit: Some(new.to_string()),
         }))
@@ -294,6 +298,7 @@ impl Workspaces {
     /// call: the work has landed, and nothing that happens here changes that.
     fn clean_up(&self, task: &TaskId, branch: &BranchName, tip: &Oid) {
         let _ = self.try_clean_up(task, branch, tip);
+        failpoint::hit(Point::LandingCleaned);
     }
 
     fn try_clean_up(&self, task: &TaskId, branch: &BranchName, tip: &Oid) -> Result<()> {

@@ -12,6 +12,7 @@ use super::{
     BEING_MADE, Found, Result, WorkspaceError, Workspaces, Worktree, patiently, refused, snapshot,
     task_branch,
 };
+use crate::failpoint::{self, Point};
 use crate::git::{BranchName, Oid, RefUpdate};
 use crate::trash::Kind;
 
@@ -84,6 +85,7 @@ impl Workspaces {
                 tip
             }
         };
+        failpoint::hit(Point::WorktreeAdded);
         let Found::HalfMade(worktree) = self.find(path)? else {
             return Err(WorkspaceError::Unsettled {
                 path: path.to_owned(),
@@ -92,6 +94,7 @@ impl Workspaces {
             });
         };
         self.fill(&worktree, &tip)?;
+        failpoint::hit(Point::WorktreeFilled);
         let mark = worktree.git_dir.join("locked");
         fs::remove_file(&mark).map_err(refused("remove", &mark))
     }

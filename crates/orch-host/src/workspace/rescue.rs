@@ -7,6 +7,7 @@
 use orch_core::{TaskId, Timestamp};
 
 use super::{Result, WorkspaceError, Workspaces, shown};
+use crate::failpoint::{self, Point};
 use crate::git::{BranchName, Oid, RefName, RefUpdate, split_nul};
 
 const PREFIX: &str = "refs/orch/rescue";
@@ -223,6 +224,7 @@ impl Workspaces {
                 new: Some(Oid::clone(object)),
             };
             if self.repository.update_refs(&[update], "rescue")?.is_ok() {
+                failpoint::hit(Point::WorkRescued);
                 return Ok(name);
             }
         }

@@ -9,6 +9,7 @@ use orch_core::TaskId;
 use super::advance::{Advance, added_paths};
 use super::snapshot::{self, Snapshot};
 use super::{Found, Result, Workspaces, Worktree, patiently, refused, task_branch};
+use crate::failpoint::{self, Point};
 use crate::git::{BranchName, GitError, Oid, View};
 
 /// Files that say that git is in the middle of something, in the directory of a checkout.
@@ -159,6 +160,7 @@ impl Workspaces {
             .map(|what| format!("not committed: {what}"))
             .collect();
         let commit = self.commit(&view, worktree, &snapshot, &base, message)?;
+        failpoint::hit(Point::WorkWritten);
         let on_branch =
             self.take_over(task, branch, tip.as_ref(), &base, &commit, &mut warnings)?;
         self.rescue_staged(task, &view, worktree, &snapshot, &base, &mut warnings)?;
@@ -240,6 +242,7 @@ impl Workspaces {
             return Ok(commit.clone());
         }
         if follows && self.move_branch(branch, tip, commit)?.is_ok() {
+            failpoint::hit(Point::WorkOnBranch);
             if tip != Some(base) {
                 warnings.push(format!(
                     "the agent had left branch {branch}; the commits it made elsewhere were added to it"

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use orch_core::run::{Exit, Failure, FailureCode};
 use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{
-    ExitRecord, Limits, News, NewsListener, Spec, Standing, StopSignal, What, inspect, launch, stop,
+    ExitRecord, Launcher, Limits, News, NewsListener, SHIM_COMMAND, Spec, Standing, StopSignal,
+    What, inspect, present_boot, stop,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -60,6 +62,7 @@ impl Bench {
             },
             stop_signal: StopSignal::Terminate,
             news: self.path("news"),
+            boot: present_boot(),
         }
     }
 
@@ -68,7 +71,8 @@ impl Bench {
     }
 
     pub fn launch(&self, spec: &Spec) {
-        launch(&program(), &self.dir, spec).unwrap();
+        static LAUNCHER: LazyLock<Launcher> = LazyLock::new(|| Launcher::new(program()));
+        LAUNCHER.launch(&self.dir, spec).unwrap();
     }
 
     pub fn started(&self) {
@@ -86,7 +90,7 @@ impl Bench {
     }
 
     pub fn inspect(&self) -> Standing {
-        inspect(&self.dir, &self.run, ATTEMPT).unwrap()
+        inspect(&self.dir, &self.run, ATTEMPT, present_boot().as_deref()).unwrap()
     }
 
     pub fn run(&self, spec: &Spec) -> ExitRecord {
@@ -191,6 +195,17 @@ impl Fifo {
 /// This binary, as a shim.
 pub fn program() -> PathBuf {
     std::env::current_exe().unwrap()
+}
+
+/// A shim for this run, to its end, started without the process that makes them.
+pub fn shim_of(dir: &RunDir) -> std::process::ExitStatus {
+    std::process::Command::new(program())
+        .arg(SHIM_COMMAND)
+        .arg(dir.path())
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap()
 }
 
 pub fn pid(raw: i32) -> Pid {

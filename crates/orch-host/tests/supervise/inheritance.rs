@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use orch_core::run::Exit;
-use orch_host::supervise::{MARKER, launch};
+use orch_host::supervise::{Launcher, MARKER};
 
 use crate::bench::{Bench, program};
 
@@ -17,7 +17,7 @@ crate::tests![
 
 /// A program that does `setup` in a shell and then becomes the shim: stands for a daemon that was
 /// started by somebody careless.
-fn careless(bench: &Bench, setup: &str) -> PathBuf {
+pub fn careless(bench: &Bench, setup: &str) -> PathBuf {
     let path = bench.path("careless");
     // Written by another process, see `a_command_that_cannot_be_executed`.
     let script = format!(
@@ -41,7 +41,7 @@ fn the_environment_is_exactly_what_was_given() {
         ("TWO".into(), "".into()),
     ];
     let careless = careless(&bench, "export SECRET=1 ORCH_RUN_ID=other PATH=/nowhere");
-    launch(&careless, &bench.dir, &spec).unwrap();
+    Launcher::new(careless).launch(&bench.dir, &spec).unwrap();
     bench.ended();
     assert_eq!(bench.record().exit, Exit::Code(0));
     let out = String::from_utf8(bench.out()).unwrap();
@@ -56,7 +56,7 @@ fn no_descriptor_is_inherited() {
     let program = program();
     let spec = bench.command(&[program.to_str().unwrap(), "__role", "descriptors"]);
     let careless = careless(&bench, "exec 7</dev/null 9>>/dev/null 77</etc/passwd");
-    launch(&careless, &bench.dir, &spec).unwrap();
+    Launcher::new(careless).launch(&bench.dir, &spec).unwrap();
     bench.ended();
     assert_eq!(bench.out_lines(), ["0", "1", "2"]);
 }
@@ -83,7 +83,9 @@ fn signals_are_as_if_nobody_had_touched_them() {
     let bench = Bench::new();
     let spec = bench.command(&["cat", "/proc/self/status"]);
     let setup = "trap '' INT HUP QUIT TERM USR1 USR2 PIPE XFSZ CHLD TSTP TTIN TTOU RTMIN+3";
-    launch(&careless(&bench, setup), &bench.dir, &spec).unwrap();
+    Launcher::new(careless(&bench, setup))
+        .launch(&bench.dir, &spec)
+        .unwrap();
     bench.ended();
     // The C library keeps 32 and 33 to itself; nobody can send them to mean anything.
     let mask = |name: &str| {
@@ -109,7 +111,9 @@ fn the_files_of_the_run_are_private_and_the_agents_are_not() {
     use std::os::unix::fs::PermissionsExt;
     let bench = Bench::new();
     let careless = careless(&bench, "umask 022");
-    launch(&careless, &bench.dir, &bench.shell("touch made")).unwrap();
+    Launcher::new(careless)
+        .launch(&bench.dir, &bench.shell("touch made"))
+        .unwrap();
     bench.ended();
     let mode =
         |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

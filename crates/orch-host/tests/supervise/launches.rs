@@ -1,13 +1,13 @@
 //! That an agent is started once and no more, whoever asks.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use orch_core::run::{Exit, FailureCode};
 use orch_host::run_dir::RunDir;
-use orch_host::supervise::{SHIM_COMMAND, Standing, launch};
+use orch_host::supervise::{Launcher, Standing};
 
-use crate::bench::{Bench, assert_lost, program};
+use crate::bench::{Bench, assert_lost, program, shim_of};
 
 crate::tests![
     two_shims_at_once_start_one_agent,
@@ -71,11 +71,11 @@ fn launching_again_starts_nothing() {
     assert_eq!(fifo.line(), "ready");
     bench.launch(&spec);
     // A shim that was started all the same finds the lock held and leaves.
-    assert!(shim(&bench).success());
+    assert!(shim_of(&bench.dir).success());
     std::fs::write(bench.path("go"), "on\n").unwrap();
     bench.ended();
     bench.launch(&spec);
-    assert!(shim(&bench).success());
+    assert!(shim_of(&bench.dir).success());
     assert_eq!(ledger(&bench), ["start"]);
 }
 
@@ -86,17 +86,18 @@ fn the_gate_alone_keeps_an_attempt_from_starting() {
     bench.wait_for_lock();
     std::fs::remove_file(bench.dir.exit_record()).unwrap();
     bench.launch(&spec);
-    assert!(shim(&bench).success());
+    assert!(shim_of(&bench.dir).success());
     assert_eq!(ledger(&bench), ["start"]);
     assert_lost(&bench.inspect(), FailureCode::SupervisorDied);
 }
 
 fn a_shim_without_a_spec_leaves_the_run_fresh() {
     let bench = Bench::new();
-    assert!(!shim(&bench).success());
+    assert!(!shim_of(&bench.dir).success());
+    assert!(bench.shim_log().contains("cannot supervise"));
     assert_eq!(bench.inspect(), Standing::Fresh);
     std::fs::write(bench.dir.spec(), b"{\"version\":1").unwrap();
-    assert!(!shim(&bench).success());
+    assert!(!shim_of(&bench.dir).success());
     assert_eq!(bench.inspect(), Standing::Fresh);
     assert_eq!(bench.run(&bench.shell("exit 3")).exit, Exit::Code(3));
 }
@@ -130,25 +131,15 @@ pub fn launch_and_leave(temporary: &Path) {
     let mode = rustix::fs::Mode::RWXU;
     let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, temporary.join("go"), kind, mode, 0).unwrap();
-    launch(&program(), &dir, &spec).unwrap();
+    Launcher::new(program()).launch(&dir, &spec).unwrap();
 }
 
 fn a_program_that_is_not_there_is_an_error_and_nothing_more() {
     let bench = Bench::new();
     let spec = bench.shell("exit 3");
-    let error = launch(Path::new("/no/such/orch"), &bench.dir, &spec).unwrap_err();
+    let nowhere = Launcher::new("/no/such/orch".into());
+    let error = nowhere.launch(&bench.dir, &spec).unwrap_err();
     assert!(error.to_string().contains("/no/such/orch"), "{error}");
     assert_eq!(bench.inspect(), Standing::Fresh);
     assert_eq!(bench.run(&spec).exit, Exit::Code(3));
-}
-
-/// A shim for this run, to its end.
-fn shim(bench: &Bench) -> std::process::ExitStatus {
-    Command::new(program())
-        .arg(SHIM_COMMAND)
-        .arg(bench.dir.path())
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap()
 }

@@ -1,6 +1,6 @@
 //! Supervision with real shims and real processes.
 //!
-//! A shim is started as `<program> __shim <dir>`. So that no other program has to be built for
+//! A shim is started by `<program> __shims`, or as `<program> __shim <dir>`. So that no other program has to be built for
 //! the tests, this one is both: without arguments it runs the tests, as `__shim` it is a shim,
 //! and as `__role` it plays a part that needs a process of its own. That is why it has no
 //! standard harness; `runner` does what is needed of one.
@@ -19,7 +19,9 @@ mod launches;
 mod orphans;
 mod records;
 mod runner;
+mod servers;
 mod stops;
+mod versions;
 
 fn main() {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
@@ -27,6 +29,8 @@ fn main() {
         Some(orch_host::supervise::SHIM_COMMAND) => {
             orch_host::supervise::shim_main(arguments[1].as_ref())
         }
+        #[cfg(target_os = "linux")]
+        Some(orch_host::supervise::SHIMS_COMMAND) => orch_host::supervise::shims_main(),
         Some("__role") => role(&arguments[1..]),
         _ => runner::run(&arguments, &tests()),
     };
@@ -38,6 +42,8 @@ fn role(arguments: &[std::ffi::OsString]) -> i32 {
         Some("descriptors") => inheritance::print_descriptors(),
         Some("subreaper") => orphans::subreaper(arguments[1].as_ref()),
         Some("launcher") => launches::launch_and_leave(arguments[1].as_ref()),
+        Some("refusing") => servers::refuse(),
+        Some("server") => servers::serve(),
         other => panic!("no role {other:?}"),
     }
     0
@@ -50,7 +56,9 @@ fn tests() -> Vec<runner::Test> {
         launches::TESTS,
         orphans::TESTS,
         records::TESTS,
+        servers::TESTS,
         stops::TESTS,
+        versions::TESTS,
     ]
     .concat()
 }

@@ -14,6 +14,7 @@ crate::tests![
     a_valid_record_of_a_living_agent_is_not_believed,
     a_corrupt_record_of_a_living_agent_does_not_end_it,
     another_boot_is_a_restart,
+    a_run_of_another_boot_is_lost_whatever_its_files_say,
     a_gate_without_an_agent_is_a_launch_that_failed,
     a_gate_with_output_is_not,
     a_missing_directory_is_named,
@@ -129,6 +130,39 @@ fn another_boot_is_a_restart() {
     assert_lost(&bench.inspect(), FailureCode::HostRebooted);
 }
 
+/// Fault 30. Injected: the machine was restarted, and of the files of a launch any may be missing, or
+/// be there as if nothing had happened. Held: the run is lost, is never started again, and a record
+/// that was written is believed all the same.
+///
+/// Promises 3, 10.
+fn a_run_of_another_boot_is_lost_whatever_its_files_say() {
+    type Spoil = fn(&Bench);
+    let remove: [(&str, Spoil); 5] = [
+        ("nothing", |_| ()),
+        ("the gate", |bench| {
+            std::fs::remove_file(bench.dir.started()).unwrap()
+        }),
+        ("the agent", |bench| {
+            std::fs::remove_file(bench.dir.pid_record()).unwrap()
+        }),
+        ("every file", |bench| {
+            std::fs::remove_dir_all(bench.dir.path()).unwrap();
+            bench.dir.create().unwrap();
+        }),
+        ("the directory", |bench| {
+            std::fs::remove_dir_all(bench.dir.path()).unwrap()
+        }),
+    ];
+    let before = |bench: &Bench| inspect(&bench.dir, &bench.run, ATTEMPT, Some("before")).unwrap();
+    for (what, spoil) in remove {
+        let bench = over();
+        assert!(matches!(before(&bench), Standing::Ended(_)), "{what}");
+        std::fs::remove_file(bench.dir.exit_record()).unwrap();
+        spoil(&bench);
+        assert_lost(&before(&bench), FailureCode::HostRebooted);
+    }
+}
+
 fn a_gate_without_an_agent_is_a_launch_that_failed() {
     for gate in [
         "",
@@ -164,6 +198,6 @@ fn another_attempt_is_another_run() {
     let bench = over();
     assert_eq!(bench.record().exit, Exit::Code(3));
     let dir = RunDir::at(bench.dir.path());
-    let other = inspect(&dir, &bench.run, ATTEMPT + 1).unwrap();
+    let other = inspect(&dir, &bench.run, ATTEMPT + 1, None).unwrap();
     assert_lost(&other, FailureCode::RecordCorrupt);
 }

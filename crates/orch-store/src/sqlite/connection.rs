@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use orch_core::ledger;
-use rusqlite::{OptionalExtension, Params, Row};
+use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::statements as sql;
 use crate::error::Cause;
-use crate::rows::Fields;
-use crate::{Breach, Result, StoreError, Transaction};
+use crate::rows::{Fields, read_event};
+use crate::{Breach, Recorded, Result, StoreError, Transaction};
 
 /// What is done with the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,15 @@ impl Connection {
         answer.map_err(|cause| self.fail(doing(), cause))
     }
 
+    /// Up to `rows` facts whose number is greater than `after`, in order.
+    pub(super) fn facts(&mut self, after: u64, rows: usize) -> Result<Vec<Recorded>> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        self.ask(
+            || format!("reading the facts after {after}"),
+            |inner| all(inner, &sql::EVENTS, params![after, limit(rows)], read_event),
+        )
+    }
+
     fn fail(&mut self, doing: impl Into<String>, cause: Cause) -> StoreError {
         let cause = match (self.role, cause) {
             (Role::Reader, Cause::ReadOnly(_)) => Breach::ReadOnly.into(),
@@ -206,5 +215,9 @@ impl Transaction for Connection {
                 execute(inner, "RELEASE part", ()).map(drop)
             },
         )?)
+    }
+
+    fn facts_after(&mut self, after: u64) -> ledger::Result<Vec<Recorded>> {
+        Ok(self.facts(after, usize::MAX)?)
     }
 }

@@ -33,7 +33,11 @@ pub(super) struct Steps {
 
 /// The steps of this program. Version 1 is the first.
 pub(super) const STEPS: Steps = Steps {
-    steps: &[],
+    steps: &[Step {
+        from: 1,
+        // Nobody knows any more in which boot a run was recorded that is there already.
+        sql: "ALTER TABLE run ADD COLUMN boot TEXT",
+    }],
     current: schema::VERSION,
 };
 

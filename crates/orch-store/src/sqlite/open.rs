@@ -171,6 +171,9 @@ fn raw(path: &Path) -> Answer<rusqlite::Connection> {
     let inner = rusqlite::Connection::open_with_flags(path, flags)?;
     inner.busy_timeout(Duration::from_millis(BUSY_MS))?;
     inner.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise SQLite compiles a prepared statement anew whenever other values are bound to it,
+    // to choose a better plan for them. The plans here do not depend on values.
+    inner.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // The file lies in somebody's repository: what its schema says is not trusted more than needed.
     batch(
         &inner,

@@ -9,7 +9,7 @@ use rusqlite::params;
 use super::connection::{Connection, all, first, limit, word};
 use super::statements as sql;
 use crate::error::Cause;
-use crate::rows::{Fields, read_event, read_run, read_task};
+use crate::rows::{Fields, read_run, read_task};
 use crate::{Counts, Reader, Recorded, Result, RunFilter, TaskFilter};
 
 /// A text greater than every id that begins with a prefix, behind that prefix: ids are ASCII
@@ -211,11 +211,7 @@ impl Reader for SqliteReader {
     }
 
     fn events(&mut self, after: u64, rows: usize) -> Result<Vec<Recorded>> {
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        self.connection.ask(
-            || format!("reading the facts after {after}"),
-            |inner| all(inner, &sql::EVENTS, params![after, limit(rows)], read_event),
-        )
+        self.connection.facts(after, rows)
     }
 
     fn last_event(&mut self) -> Result<u64> {

@@ -11,7 +11,7 @@ use orch_core::task::{DependencyKind, OnLost, ReviewMode, TaskStatus, WorkspaceM
 use crate::rows::REVIEW_WAITS;
 
 /// The version this program writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Says that a file is ours: `orch` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x6f72_6368;
@@ -174,6 +174,7 @@ CREATE TABLE run (
     events INTEGER CHECK (events >= 0),
     warnings TEXT,
     result TEXT,
+    boot TEXT,
 
     -- A run has an end exactly when its status is final.
     CHECK ((finished_at IS NULL) = (status IN ({live}))),

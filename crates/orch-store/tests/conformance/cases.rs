@@ -249,6 +249,26 @@ pub fn parts_lie_inside_each_other(store: &mut impl Store) {
     assert_eq!(ids(&tasks), task_ids(&[2]));
 }
 
+pub fn a_transaction_sees_the_facts_it_has_recorded(store: &mut impl Store) {
+    let seqs = |facts: &[orch_store::Recorded]| -> Vec<u64> {
+        facts.iter().map(|fact| fact.seq).collect()
+    };
+    commit(store, |ledger| ledger.append(&event("one")));
+    commit(store, |ledger| {
+        ledger.append(&event("two"))?;
+        let undone: Result<(), LedgerError> = ledger.attempt(|part| {
+            part.append(&event("three"))?;
+            assert_eq!(seqs(&part.facts_after(0)?), [1, 2, 3]);
+            part.update_task(&task(9))
+        });
+        assert!(undone.is_err());
+        let facts = ledger.facts_after(1)?;
+        assert_eq!(seqs(&facts), [2]);
+        assert_eq!(facts[0].event, event("two"));
+        Ok(())
+    });
+}
+
 pub fn an_id_is_given_once(store: &mut impl Store) {
     add(store, [task(1), task(2)]);
     commit(store, |ledger| ledger.insert_run(&run(1, 1)));

@@ -43,6 +43,7 @@ suite! {
     a_panic_leaves_no_trace,
     a_part_that_fails_leaves_no_trace_and_the_rest_stays,
     parts_lie_inside_each_other,
+    a_transaction_sees_the_facts_it_has_recorded,
     an_id_is_given_once,
     what_is_not_there_cannot_be_rewritten,
     a_task_has_one_live_run,

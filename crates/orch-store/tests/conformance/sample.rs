@@ -158,6 +158,7 @@ pub fn run(number: u64, task: u64) -> Run {
         state: RunState::Starting,
         stop: None,
         branch: None,
+        boot: Some("the boot".to_owned()),
         created_at: Timestamp(2_000),
         started_at: None,
     }

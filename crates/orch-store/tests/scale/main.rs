@@ -68,6 +68,7 @@ impl Project {
         let mut context = Context {
             now: Timestamp(1_000),
             config: &self.config,
+            boot: Some("the boot"),
             entropy: &mut entropy,
         };
         let done = self.store.transact(|ledger| {

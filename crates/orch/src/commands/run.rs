@@ -168,19 +168,21 @@ fn vanished() -> UserError {
 /// What a daemon has to say beside the facts that are shown anyway.
 fn troubles(printer: &Arc<Printer>) -> LogSink {
     let printer = Arc::clone(printer);
-    Arc::new(move |line: &LogLine| {
-        let of_itself = line.task.is_none() && line.run.is_none();
-        let message = line.message.as_deref().unwrap_or_default();
-        let text = format!("{}: {message}", line.event);
-        match line.level {
-            "error" | "warn" if of_itself => printer.warn(&text),
-            _ if line.event == "draining" => {
-                // Talk that nobody hears is no error.
-                let _ = printer.talk(Untrusted::line(&text));
-            }
-            _ => {}
+    LogSink::new(move |lines| lines.iter().for_each(|line| tell_trouble(&printer, line)))
+}
+
+fn tell_trouble(printer: &Printer, line: &LogLine) {
+    let of_itself = line.task.is_none() && line.run.is_none();
+    let message = line.message.as_deref().unwrap_or_default();
+    let text = format!("{}: {message}", line.event);
+    match line.level {
+        "error" | "warn" if of_itself => printer.warn(&text),
+        _ if line.event == "draining" => {
+            // Talk that nobody hears is no error.
+            let _ = printer.talk(Untrusted::line(&text));
         }
-    })
+        _ => {}
+    }
 }
 
 fn finish(context: &Context, seen: &BTreeSet<String>, end: &End) -> Result<Ending> {

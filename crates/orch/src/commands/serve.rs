@@ -10,6 +10,7 @@ use crate::args::{LogFormat, Serve};
 use crate::context::Context;
 use crate::error::Result;
 use crate::exit::Ending;
+use crate::json;
 use crate::printer::{Label, Printer};
 use crate::untrusted::Untrusted;
 use crate::view;
@@ -48,16 +49,26 @@ fn format(context: &Context, args: &Serve) -> LogFormat {
 
 fn log(context: &Context, format: LogFormat) -> Log {
     let printer = Arc::clone(&context.printer);
-    Log::begin(move |line, missed| {
+    Log::begin(move |lines, missed| {
         if missed > 0 {
             printer.warn(&format!("{missed} lines of the log were not read in time"));
         }
         // A daemon does not end because nobody reads its log.
-        let _ = match format {
-            LogFormat::Json => printer.json_line(line),
-            LogFormat::Text => printer.line(text(&printer, line)),
-        };
+        let _ = printer.raw(&rendered(&printer, format, lines));
     })
+}
+
+/// Lines of the log as they are written, all at once.
+fn rendered(printer: &Printer, format: LogFormat, lines: &[LogLine]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        match format {
+            // A line of texts is never refused.
+            LogFormat::Json => bytes.extend(json::line(line).unwrap_or_default()),
+            LogFormat::Text => bytes.extend(format!("{}\n", text(printer, line)).into_bytes()),
+        }
+    }
+    bytes
 }
 
 /// One line of the log for a person.

@@ -31,7 +31,7 @@ const HERE: &[Shown] = &[
     ),
     (
         &[7, 8, 9, 10, 11, 12, 13, 39, 44, 45, 51, 52, 53, 56, 68],
-        what_is_sent,
+        no_input_is_a_crash,
     ),
     (&[3, 4], a_title_is_never_a_command),
     (&[5], escapes_are_stored_and_shown_as_text),
@@ -41,7 +41,7 @@ const HERE: &[Shown] = &[
     (&[29], no_home_is_no_obstacle),
     (&[31], a_long_prompt_goes_through_a_file),
     (&[63, 64], a_daemon_keeps_the_configuration_it_understood),
-    (&[65], a_database_that_is_none_is_refused_and_left_alone),
+    (&[65], bad_state_is_never_start_empty),
     (&[67], output_that_nobody_reads_is_no_error),
     (&[70], only_a_stale_socket_of_ours_is_replaced),
 ];
@@ -135,7 +135,7 @@ fn every_kind_is_accounted_for() {
     let typed: BTreeSet<u32> = TYPED.iter().map(|row| row.0).collect();
     assert_eq!(shown(what_is_typed), typed);
     let sent: BTreeSet<u32> = sent().iter().map(|row| row.number).collect();
-    assert!(shown(what_is_sent).is_subset(&sent), "{sent:?}");
+    assert!(shown(no_input_is_a_crash).is_subset(&sent), "{sent:?}");
 }
 
 /// A daemon at work, with a task in each state that matters.
@@ -481,8 +481,9 @@ fn sent() -> Vec<Sent> {
     ]
 }
 
+/// Promise 33.
 #[test]
-fn what_is_sent() {
+fn no_input_is_a_crash() {
     let bench = Bench::new();
     let mut before = bench.state();
     let mut wrong = Vec::new();
@@ -771,8 +772,9 @@ fn a_daemon_keeps_the_configuration_it_understood() {
     bench.finish();
 }
 
+/// Promise 25.
 #[test]
-fn a_database_that_is_none_is_refused_and_left_alone() {
+fn bad_state_is_never_start_empty() {
     for (bytes, says) in [
         (&b"hello"[..], "not an orch database"),
         (b"", "the file is empty"),

@@ -34,8 +34,9 @@ fn once(project: &Project) {
     assert!(serve.output().unwrap().status.success());
 }
 
+/// Promise 21.
 #[test]
-fn the_bytes_on_disk_are_the_bytes_the_agent_wrote() {
+fn log_bytes_are_kept() {
     let project = project(TWICE);
     let task = project.add("write a lot", ADD);
     once(&project);
@@ -50,8 +51,9 @@ fn the_bytes_on_disk_are_the_bytes_the_agent_wrote() {
     assert_eq!(raw, written, "and --raw gives the same");
 }
 
+/// Promise 20.
 #[test]
-fn events_are_gapless_and_counted() {
+fn events_are_gapless() {
     let project = project(TWICE);
     let task = project.add("write a lot", ADD);
     once(&project);

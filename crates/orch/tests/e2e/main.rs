@@ -13,6 +13,7 @@ mod flood;
 mod many;
 mod outcome;
 mod parallel;
+mod promises;
 mod rescue;
 mod service;
 mod shapes;

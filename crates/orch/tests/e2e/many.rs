@@ -143,8 +143,9 @@ fn fifty_agents_added_at_once_are_all_there() {
     assert_eq!(agents.as_array().map(Vec::len), Some(CLIS));
 }
 
+/// Promise 24.
 #[test]
-fn the_second_daemon_is_told_who_is_first() {
+fn one_daemon_per_state_directory() {
     let project = Project::new(AGENTS);
     let first = project.serve(&[]);
     let said = project.fails(4, &["serve"]);

@@ -64,6 +64,7 @@ impl Bench {
         let mut context = Context {
             now: Timestamp(self.now),
             config: &self.config,
+            boot: Some("the boot"),
             entropy: &mut next,
         };
         self.store

@@ -256,8 +256,9 @@ fn a_timeout_and_a_stall_are_told_apart() {
     }
 }
 
+/// Promise 9.
 #[test]
-fn the_same_end_any_number_of_times_is_one_end() {
+fn idempotent_ingest() {
     let mut bench = Bench::new();
     let task = started(&mut bench, new("a"));
     let run = bench.last_run(&task).id;
@@ -423,6 +424,34 @@ fn a_blocked_landing_waits_for_a_person_and_can_be_tried_again() {
     bench.land(&task);
     assert_eq!(bench.task(&task).landed.as_deref(), Some("abc"));
     assert!(matches!(bench.ask(approve), Answer::Unchanged(_)));
+}
+
+#[test]
+fn work_in_the_shared_directory_is_done_with_its_approval() {
+    let mut bench = Bench::new();
+    let shared = |title, review| NewTask {
+        workspace: Some(WorkspaceMode::Shared),
+        review: Some(review),
+        ..new(title)
+    };
+    let by_itself = started(&mut bench, shared("a", ReviewMode::Auto));
+    let before = bench.effects.len();
+    bench.end(&by_itself, success());
+    assert_eq!(bench.task(&by_itself).state, TaskState::Done);
+    let by_hand = started(&mut bench, shared("b", ReviewMode::Manual));
+    bench.end(&by_hand, success());
+    let approve = Request::Approve { task: by_hand };
+    match bench.ask(approve) {
+        Answer::Task(task) => assert_eq!(task.state, TaskState::Done),
+        other => panic!("{other:?}"),
+    }
+    let landings = bench.effects[before..]
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Land { .. }));
+    assert_eq!(landings.count(), 0, "there is nothing to land");
+    let facts = bench.facts();
+    let told = ["task_review", "task_approved", "task_done"];
+    assert!(facts.ends_with(&told), "{facts:?}");
 }
 
 #[test]

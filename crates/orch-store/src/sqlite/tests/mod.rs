@@ -113,6 +113,7 @@ fn run(number: u64, task: u64, state: RunState) -> Run {
         state,
         stop: None,
         branch: Some("orch/x".to_owned()),
+        boot: Some("the boot".to_owned()),
         created_at: Timestamp(14),
         started_at: Some(Timestamp(15)),
     }

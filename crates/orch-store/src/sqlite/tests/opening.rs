@@ -136,8 +136,9 @@ fn a_database_of_another_program_is_refused() {
     );
 }
 
+/// Promise 26.
 #[test]
-fn a_newer_schema_is_refused_by_its_number() {
+fn old_binary_refuses_newer_schema() {
     let place = Place::new();
     fill(&mut place.open());
     place.raw().pragma_update(None, "user_version", 7).unwrap();
@@ -145,7 +146,7 @@ fn a_newer_schema_is_refused_by_its_number() {
     let error = refused(&place.path());
     let said = error.cause().to_string();
     assert!(
-        said.contains("version 7") && said.contains("up to 1"),
+        said.contains("version 7") && said.contains("up to 2"),
         "{said}"
     );
     assert_eq!(std::fs::read(place.path()).unwrap(), before);
@@ -194,8 +195,9 @@ fn a_log_without_its_database_is_not_begun_anew() {
     assert!(error.cause().to_string().contains("orch.db-wal"));
 }
 
+/// Promise 22.
 #[test]
-fn what_was_committed_is_there_after_a_kill() {
+fn acknowledged_means_durable() {
     let place = Place::new();
     let mut store = place.open();
     fill(&mut store);
@@ -245,15 +247,15 @@ fn a_damaged_page_is_found_after_a_kill() {
 const ONE_MORE: Steps = Steps {
     steps: &[
         Step {
-            from: 1,
+            from: 2,
             sql: "ALTER TABLE task ADD COLUMN goal TEXT; UPDATE task SET goal = 'g';",
         },
         Step {
-            from: 2,
+            from: 3,
             sql: "ALTER TABLE task RENAME COLUMN goal TO aim;",
         },
     ],
-    current: 3,
+    current: 4,
 };
 
 #[test]
@@ -261,7 +263,7 @@ fn an_older_database_is_migrated_and_a_copy_lies_beside_it() {
     let place = Place::new();
     fill(&mut place.open());
     let (inner, opening) = open::connect(&place.path(), false, &ONE_MORE).unwrap();
-    assert_eq!(opening.migrated_from, Some(1));
+    assert_eq!(opening.migrated_from, Some(2));
     let aims: i64 = inner
         .query_row("SELECT count(*) FROM task WHERE aim = 'g'", (), |row| {
             row.get(0)
@@ -271,7 +273,7 @@ fn an_older_database_is_migrated_and_a_copy_lies_beside_it() {
     drop(inner);
 
     let backup = opening.backup.unwrap();
-    assert_eq!(backup, open::beside(&place.path(), ".v1.backup"));
+    assert_eq!(backup, open::beside(&place.path(), ".v2.backup"));
     let mode = std::fs::metadata(&backup).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(how_many(&SqliteStore::open_existing(&backup).unwrap()), 11);
@@ -280,7 +282,7 @@ fn an_older_database_is_migrated_and_a_copy_lies_beside_it() {
     assert_eq!(opening.migrated_from, None);
     assert!(matches!(
         refused(&place.path()).cause(),
-        Cause::TooNew { found: 3, .. }
+        Cause::TooNew { found: 4, .. }
     ));
 }
 
@@ -288,18 +290,18 @@ fn an_older_database_is_migrated_and_a_copy_lies_beside_it() {
 fn a_migration_that_fails_changes_nothing() {
     const BROKEN: Steps = Steps {
         steps: &[Step {
-            from: 1,
+            from: 2,
             sql: "ALTER TABLE task ADD COLUMN goal TEXT; INSERT INTO nowhere VALUES (1);",
         }],
-        current: 2,
+        current: 3,
     };
     const DANGLING: Steps = Steps {
         steps: &[Step {
-            from: 1,
+            from: 2,
             sql: "DELETE FROM dependency WHERE needs <> ''; DROP TRIGGER task_outlives_its_run;
                   DROP TRIGGER run_goes_with_its_task; DELETE FROM task;",
         }],
-        current: 2,
+        current: 3,
     };
     let place = Place::new();
     fill(&mut place.open());

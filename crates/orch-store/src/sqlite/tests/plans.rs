@@ -161,6 +161,38 @@ fn every_statement_uses_its_index() {
     }
 }
 
+/// How often SQLite compiled `statement` again while other values were bound to it.
+fn compiled_again(inner: &rusqlite::Connection, statement: &str) -> i32 {
+    let mut prepared = inner.prepare(statement).unwrap();
+    let count = prepared.parameter_count();
+    for number in 1..5 {
+        let values = vec![rusqlite::types::Value::Integer(number); count];
+        let mut rows = prepared.query(rusqlite::params_from_iter(values)).unwrap();
+        while rows.next().unwrap().is_some() {}
+    }
+    prepared.get_status(rusqlite::StatementStatus::RePrepare)
+}
+
+#[test]
+fn no_statement_is_compiled_again_for_other_values() {
+    let place = Place::new();
+    let store = place.open();
+    let reader = crate::sqlite::open::open_reader(&place.path()).unwrap();
+    let inner = [store.connection.inner(), reader.inner()];
+    let reads = [statements_of_tasks(), statements_of_runs()].concat();
+    let reads = reads.iter().filter(|(statement, _)| {
+        let statement = statement.trim_start();
+        statement.starts_with("SELECT") || statement.starts_with("WITH")
+    });
+    for (statement, _) in reads {
+        assert_eq!(
+            inner.map(|inner| compiled_again(inner, statement)),
+            [0, 0],
+            "{statement}"
+        );
+    }
+}
+
 #[test]
 fn every_statement_is_in_the_list() {
     let source = include_str!("../statements.rs");

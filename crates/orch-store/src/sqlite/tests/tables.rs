@@ -1,14 +1,16 @@
 //! What the tables refuse by themselves, whoever writes to them.
 
-use super::{Place, ended, fill, run, task};
+use super::{Place, commit, ended, fill, run, task};
 use crate::rows::{EVENT_COLUMNS, RUN_COLUMNS, TASK_COLUMNS};
-use crate::{Store, TaskFilter};
+use crate::sqlite::SqliteStore;
+use crate::{RunFilter, Store, TaskFilter};
 use orch_core::run::{Exit, Outcome, RunState};
 use orch_core::task::TaskState;
 use rusqlite::types::Value;
 
-/// The rows of version 1 as they were written, together with the tables of then.
+/// The rows of each version as they were written, together with the tables of then.
 const VERSION_1: &str = include_str!("../../../fixtures/version-1.sql");
+const VERSION_2: &str = include_str!("../../../fixtures/version-2.sql");
 
 /// Everything in a database as SQL text: the tables first, then the rows.
 fn dump(inner: &rusqlite::Connection) -> String {
@@ -53,15 +55,19 @@ fn the_schema_is_that_of_its_version() {
     let now = dump(&place.raw());
     let changed = now
         .lines()
-        .zip(VERSION_1.lines())
+        .zip(VERSION_2.lines())
         .find(|(now, then)| now != then);
     assert!(
-        now == VERSION_1,
-        "version 1 has been given out and never changes: write version 2 and the step to it. \
+        now == VERSION_2,
+        "version 2 has been given out and never changes: write version 3 and the step to it. \
          First difference: {changed:#?}"
     );
 }
 
+/// Fault 45. Injected: a database that an earlier version wrote. Held: it is read and written, and
+/// its runs, which name no boot, are as they were.
+///
+/// Promise 26.
 #[test]
 fn a_database_of_version_1_is_read_and_written() {
     let place = Place::new();
@@ -77,24 +83,41 @@ fn a_database_of_version_1_is_read_and_written() {
     )
     .unwrap();
     drop(raw);
-    let store = place.open();
-    let tasks = store
-        .reader()
-        .unwrap()
-        .tasks(&TaskFilter::default())
-        .unwrap();
+    let mut store = place.open();
     let fresh = Place::new();
     let mut expected = fresh.open();
     fill(&mut expected);
-    assert_eq!(tasks.len(), 11);
-    assert_eq!(
-        tasks,
-        expected
-            .reader()
-            .unwrap()
-            .tasks(&TaskFilter::default())
-            .unwrap()
-    );
+    let tasks = |store: &SqliteStore| {
+        let filter = TaskFilter::default();
+        store.reader().unwrap().tasks(&filter).unwrap()
+    };
+    let runs = |store: &SqliteStore| {
+        let filter = RunFilter::default();
+        store.reader().unwrap().runs(&filter).unwrap()
+    };
+    assert_eq!(tasks(&store).len(), 11);
+    assert_eq!(tasks(&store), tasks(&expected));
+    let mut without_boot = runs(&expected);
+    for run in &mut without_boot {
+        assert!(run.boot.take().is_some());
+    }
+    assert_eq!(runs(&store), without_boot);
+    let next = run(4, 1, RunState::Starting);
+    commit(&mut store, |ledger| ledger.insert_run(&next));
+    assert!(runs(&store).contains(&next));
+    assert_eq!(columns(&place), columns(&fresh));
+}
+
+/// What the tables are made of, apart from the words they were made with.
+fn columns(place: &Place) -> Vec<(String, String, String)> {
+    let raw = place.raw();
+    let statement =
+        "SELECT s.name, c.name, c.type FROM sqlite_schema s, pragma_table_info(s.name) c
+        WHERE s.type = 'table' ORDER BY s.name, c.cid";
+    let mut prepared = raw.prepare(statement).unwrap();
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let rows = prepared.query_map((), read).unwrap();
+    rows.map(Result::unwrap).collect()
 }
 
 fn text(text: &str) -> Value {
@@ -141,6 +164,7 @@ fn values_of_run() -> Vec<(&'static str, Value)> {
         ("attempt", Value::Integer(3)),
         ("status", text("failed")),
         ("branch", text("orch/x")),
+        ("boot", text("the boot")),
         ("created_at", Value::Integer(14)),
         ("started_at", Value::Integer(15)),
         ("input_tokens", Value::Integer(16)),
@@ -288,11 +312,11 @@ fn numbers_too_large_for_a_column_are_stored_as_the_largest() {
         ending.usage.cost_usd = Some(f64::NAN);
         ending.exit = Some(Exit::Code(i32::MIN));
     }
-    super::commit(&mut store, |ledger| {
+    commit(&mut store, |ledger| {
         ledger.insert_task(&task(1, TaskState::Done), &[])?;
         ledger.insert_run(&over)
     });
-    let stored = super::commit(&mut store, |ledger| ledger.run(&over.id)).unwrap();
+    let stored = commit(&mut store, |ledger| ledger.run(&over.id)).unwrap();
     let ending = stored.ending().unwrap();
     assert_eq!(ending.usage.input_tokens, Some(i64::MAX as u64));
     assert_eq!(ending.usage.cost_usd, None);
@@ -315,6 +339,10 @@ fn no_column_is_forgotten() {
             .collect()
     };
     assert_eq!(columns("task"), TASK_COLUMNS);
-    assert_eq!(columns("run"), RUN_COLUMNS);
+    // What a later version adds stands last in the table.
+    let mut of_run = columns("run");
+    let added = of_run.pop().unwrap();
+    of_run.insert(8, added);
+    assert_eq!(of_run, RUN_COLUMNS);
     assert_eq!(columns("event"), EVENT_COLUMNS);
 }

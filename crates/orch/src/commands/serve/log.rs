@@ -2,8 +2,8 @@
 //! a reader; what a slow one cannot take is counted, and said.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use orch_daemon::{LogLine, LogSink};
@@ -13,36 +13,52 @@ const LINES_MAX: usize = 100_000;
 /// How long the last lines may take to be read when the daemon has ended.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// Most lines that are written at once.
+const LINES_AT_ONCE: usize = 1_000;
+
 enum Entry {
-    Line(Box<LogLine>),
+    Lines(Vec<LogLine>),
     End,
 }
 
 /// A log whose lines are written by a thread of its own.
 pub struct Log {
-    entries: SyncSender<Entry>,
-    missed: Arc<AtomicU64>,
+    entries: Sender<Entry>,
+    counts: Arc<Counts>,
     written: Receiver<()>,
 }
 
+#[derive(Default)]
+struct Counts {
+    /// Lines that wait to be written.
+    waiting: AtomicUsize,
+    /// Lines that found too many waiting.
+    missed: AtomicU64,
+}
+
 impl Log {
-    /// Begins a log whose lines are written by `write`; `missed` of them were not, each time that
-    /// number is above 0.
-    pub fn begin(mut write: impl FnMut(&LogLine, u64) + Send + 'static) -> Self {
-        let (entries, lines) = sync_channel(LINES_MAX);
+    /// Begins a log whose lines are written by `write`, as many at once as there are; some number
+    /// of lines before them were not, each time that number is above 0.
+    pub fn begin(mut write: impl FnMut(&[LogLine], u64) + Send + 'static) -> Self {
+        let (entries, waiting) = channel();
         let (done, written) = channel();
-        let missed = Arc::new(AtomicU64::new(0));
-        let unseen = Arc::clone(&missed);
+        let counts = Arc::new(Counts::default());
+        let seen = Arc::clone(&counts);
         std::thread::spawn(move || {
-            while let Ok(Entry::Line(line)) = lines.recv() {
-                write(&line, unseen.swap(0, Ordering::Relaxed));
+            let mut waiting = Waiting {
+                entries: waiting,
+                ended: false,
+            };
+            while let Some(lines) = waiting.next() {
+                write(&lines, seen.missed.swap(0, Ordering::Relaxed));
+                seen.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
             }
             // Nobody waits for this any more if the daemon broke down.
             let _ = done.send(());
         });
         Self {
             entries,
-            missed,
+            counts,
             written,
         }
     }
@@ -51,23 +67,51 @@ impl Log {
     #[must_use]
     pub fn sink(&self) -> LogSink {
         let entries = self.entries.clone();
-        let missed = Arc::clone(&self.missed);
-        Arc::new(move |line: &LogLine| {
-            if entries
-                .try_send(Entry::Line(Box::new(line.clone())))
-                .is_err()
-            {
-                missed.fetch_add(1, Ordering::Relaxed);
+        let counts = Arc::clone(&self.counts);
+        LogSink::new(move |lines| {
+            let count = lines.len();
+            if counts.waiting.fetch_add(count, Ordering::Relaxed) >= LINES_MAX {
+                counts.waiting.fetch_sub(count, Ordering::Relaxed);
+                counts.missed.fetch_add(count as u64, Ordering::Relaxed);
+            } else {
+                // The writer is gone only after the end, when nothing is said any more.
+                let _ = entries.send(Entry::Lines(lines));
             }
         })
     }
 
     /// Ends the log. The lines that are left are written if somebody reads them soon.
     pub fn end(self) {
-        if self.entries.try_send(Entry::End).is_ok() {
+        if self.entries.send(Entry::End).is_ok() {
             // A reader that takes nothing for so long has left.
             let _ = self.written.recv_timeout(LAST_LINES);
         }
+    }
+}
+
+/// The entries on the side of the writer.
+struct Waiting {
+    entries: Receiver<Entry>,
+    ended: bool,
+}
+
+impl Waiting {
+    /// Waits for lines and takes what else is there; `None` at the end.
+    fn next(&mut self) -> Option<Vec<LogLine>> {
+        if self.ended {
+            return None;
+        }
+        let Ok(Entry::Lines(mut lines)) = self.entries.recv() else {
+            return None;
+        };
+        while lines.len() < LINES_AT_ONCE && !self.ended {
+            match self.entries.try_recv() {
+                Ok(Entry::Lines(more)) => lines.extend(more),
+                Ok(Entry::End) => self.ended = true,
+                Err(_) => break,
+            }
+        }
+        Some(lines)
     }
 }
 
@@ -91,22 +135,21 @@ mod tests {
     fn a_reader_that_stands_still_holds_nobody_up_and_is_told_what_it_missed() {
         let (go, wait) = channel::<()>();
         let (tell, told) = channel();
-        let log = Log::begin(move |line, missed| {
-            // The reader takes a line only when it is let; at the end it takes all.
+        let log = Log::begin(move |lines, missed| {
+            // The reader takes something only when it is let; at the end it takes all.
             let _ = wait.recv();
-            tell.send((line.event.clone(), missed)).unwrap();
+            tell.send((lines.len() as u64, missed)).unwrap();
         });
         let sink = log.sink();
-        let given = LINES_MAX as u64 + 1_000;
+        let given = LINES_MAX as u64 + 2_000;
         for number in 0..given {
-            sink(&line(&number.to_string()));
+            sink.say(line(&number.to_string()));
         }
         drop(go);
-        let mut taken = 0;
-        let mut missed = 0;
+        let (mut taken, mut missed) = (0, 0);
         while taken + missed < given {
-            let (_, more) = told.recv().unwrap();
-            taken += 1;
+            let (lines, more) = told.recv().unwrap();
+            taken += lines;
             missed += more;
         }
         assert!(missed > 0);
@@ -114,11 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_written() {
+    fn the_last_lines_are_written_in_their_order() {
         let (tell, told) = channel();
-        let log = Log::begin(move |line, _| tell.send(line.event.clone()).unwrap());
+        let log = Log::begin(move |lines, _| {
+            lines
+                .iter()
+                .for_each(|line| tell.send(line.event.clone()).unwrap());
+        });
         for event in ["a", "b", "c"] {
-            log.sink()(&line(event));
+            log.sink().say(line(event));
         }
         log.end();
         assert_eq!(told.iter().collect::<Vec<_>>(), ["a", "b", "c"]);
