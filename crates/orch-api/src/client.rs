@@ -25,8 +25,9 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::types::{
-    AgentEvent, ApiError, Changed, Daemon, EditTask, ErrorBody, Event, NewTask, Rejection,
-    Resolved, Run, Status, Task, Why,
+    AgentEvent, ApiError, Changed, Daemon, EditTask, ErrorBody, Event, GivenUp, NewTask,
+    PruneRescues, Rejection, Rescue, RescueContents, Resolved, RestoreRescue, Restored, Run,
+    Status, Task, Why,
 };
 use crate::{API_VERSION, VERSION_HEADER};
 
@@ -359,6 +360,46 @@ impl Client {
     /// See [`ClientError`].
     pub fn resolve(&self, prefix: &str) -> Result<Resolved> {
         self.get(&format!("/v1/resolve/{}", encoded(prefix)))
+    }
+
+    /// Everything that orch removed and still keeps, oldest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn rescues(&self) -> Result<Vec<Rescue>> {
+        self.get("/v1/rescue")
+    }
+
+    /// What is in one of them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn rescue(&self, id: &str) -> Result<RescueContents> {
+        self.get(&rescue_path(id, ""))
+    }
+
+    /// Gives one back.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn restore_rescue(&self, id: &str, how: &RestoreRescue) -> Result<Restored> {
+        self.ask(Method::POST, &rescue_path(id, "/restore"), Some(how))
+    }
+
+    /// Gives one up for good.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn drop_rescue(&self, id: &str) -> Result<GivenUp> {
+        self.ask::<(), _>(Method::DELETE, &rescue_path(id, ""), None)
+    }
+
+    /// Gives up what is old.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn prune_rescues(&self, which: &PruneRescues) -> Result<GivenUp> {
+        self.ask(Method::POST, "/v1/rescue/prune", Some(which))
     }
 
     /// Has the configuration read again now.
@@ -702,6 +743,10 @@ fn refused(path: &str, status: StatusCode, body: &[u8]) -> ClientError {
 fn protocol(what: String, source: impl Into<BoxError>) -> ClientError {
     let source = Some(source.into());
     ClientError::Protocol { what, source }
+}
+
+fn rescue_path(id: &str, verb: &str) -> String {
+    format!("/v1/rescue/{}{verb}", encoded(id))
 }
 
 fn task_path(id: &str, verb: &str) -> String {

@@ -410,3 +410,109 @@ pub struct Daemon {
     /// The version of this interface.
     pub api_version: u32,
 }
+
+/// Something that orch removed and still keeps: commits under a rescue ref, or files in the trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescue {
+    /// Its name, like `tsk_….1` (commits) or `tsk_….t1` (files).
+    pub id: String,
+    /// `commits`, `worktree`, `run`, `aside`, or `unknown` for what orch did not write.
+    pub kind: String,
+    /// Whose it was.
+    pub task: Option<String>,
+    /// Which run's, for the directory of one.
+    pub run: Option<String>,
+    /// Why it is kept.
+    pub why: Option<String>,
+    /// Since when it is kept; null where nobody knows.
+    pub at: Option<String>,
+    /// When it is given up; null for what never is by itself.
+    pub expires_at: Option<String>,
+    /// The ref that keeps commits.
+    pub reference: Option<String>,
+    /// The commit it leads to.
+    pub commit: Option<String>,
+    /// Commits that the target branch does not have; null where they were not counted.
+    pub commits: Option<u64>,
+    /// Where its files are.
+    pub path: Option<String>,
+    /// Bytes of disk its files take; null where they could not be measured.
+    pub bytes: Option<u64>,
+    /// How many files there are.
+    pub files: Option<u64>,
+}
+
+/// One commit of rescued work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescuedCommit {
+    /// Its name.
+    pub commit: String,
+    /// When it was made.
+    pub at: String,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+/// One file of what is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescuedFile {
+    /// Its path in the repository or in the directory.
+    pub path: String,
+    /// Its length; null for a file that commits change.
+    pub bytes: Option<u64>,
+}
+
+/// What is in something that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescueContents {
+    /// What it is.
+    #[serde(flatten)]
+    pub rescue: Rescue,
+    /// Its commits, newest first, if it is commits.
+    pub list_of_commits: Vec<RescuedCommit>,
+    /// Its files.
+    pub list_of_files: Vec<RescuedFile>,
+    /// Whether there are more commits or files than are listed.
+    pub more: bool,
+}
+
+/// How something is given back. Nothing is ever overwritten.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreRescue {
+    /// The branch that is made of commits; `rescued/ID` unless given.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// Where files are put, an absolute path; in `.orch/restored` unless given.
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
+/// What was given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// What it was.
+    pub id: String,
+    /// The branch that was made.
+    pub branch: Option<String>,
+    /// The commit it stands at.
+    pub commit: Option<String>,
+    /// Where the files are now.
+    pub path: Option<String>,
+}
+
+/// Which of what is kept is to be given up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneRescues {
+    /// What is older than this, milliseconds; the configured lifetime unless given.
+    #[serde(default)]
+    pub older_than_ms: Option<u64>,
+}
+
+/// What was given up for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Their names.
+    pub given_up: Vec<String>,
+}

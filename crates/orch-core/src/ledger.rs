@@ -90,6 +90,9 @@ pub trait Ledger {
     /// The run of this id.
     fn run(&mut self, id: &RunId) -> Result<Option<Run>>;
 
+    /// The runs of a task, oldest first.
+    fn run_ids_of(&mut self, task: &TaskId) -> Result<Vec<RunId>>;
+
     /// Adds a run. A second live run of one task is refused.
     fn insert_run(&mut self, run: &Run) -> Result<()>;
 

@@ -19,6 +19,7 @@ use crate::engine_loop::{Duty, EngineLoop};
 use crate::error::StartError;
 use crate::host::Host;
 use crate::http;
+use crate::janitor::Janitor;
 use crate::lock::{LockError, Place, StateLock};
 use crate::log::{LogLine, LogSink};
 use crate::project::Project;
@@ -60,6 +61,7 @@ pub struct Daemon {
     router: axum::Router,
     engine: Mutex<Option<JoinHandle<End>>>,
     server: Option<http::Server>,
+    _janitor: Option<Janitor>,
     _signals: Option<SignalWatch>,
     _lock: StateLock,
 }
@@ -322,6 +324,7 @@ impl Foundation {
         if duty != Duty::Answer {
             heal(&scribe, self.reader.as_mut());
         }
+        let janitor = (duty == Duty::Serve).then(|| Janitor::start(&self.shared));
         let engine = EngineLoop {
             host: Host::new(Arc::clone(&self.shared), duty != Duty::Answer),
             scribe,
@@ -347,6 +350,7 @@ impl Foundation {
             router,
             engine: Mutex::new(Some(engine)),
             server,
+            _janitor: janitor,
             _signals: signals,
             _lock: lock,
         }

@@ -4,18 +4,22 @@
 //! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
 //! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
 
+mod cleanup;
 mod clock;
 pub mod config;
 mod connect;
 mod convert;
 mod daemon;
+pub mod doctor;
 mod engine_loop;
 mod error;
 mod host;
 mod http;
 mod init;
+mod janitor;
 mod lock;
 mod log;
+pub mod notify;
 pub mod project;
 mod scribe;
 mod shared;

@@ -237,6 +237,18 @@ impl Project {
         self.state.join("worktrees")
     }
 
+    /// The directory of what was taken away and can still be had back.
+    #[must_use]
+    pub fn trash(&self) -> PathBuf {
+        self.state.join("trash")
+    }
+
+    /// Where things from the trash are put when nobody says where.
+    #[must_use]
+    pub fn restored(&self) -> PathBuf {
+        self.state.join("restored")
+    }
+
     /// Where a daemon says who it is.
     #[must_use]
     pub fn daemon_info(&self) -> PathBuf {

@@ -1,12 +1,14 @@
 //! SIGTERM and SIGINT: the first drains, the second stops the agents, the third leaves at once.
+//! SIGQUIT leaves at once, for a service manager that restarts orch and leaves its agents alone.
 //! SIGHUP reads the configuration again.
 
 use std::io;
 use std::sync::mpsc::Sender;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
+use crate::notify;
 use crate::wake::{Ending, Wake};
 
 /// Turns signals into wakes until dropped.
@@ -14,7 +16,7 @@ pub(crate) struct SignalWatch(Handle);
 
 impl SignalWatch {
     pub(crate) fn start(wakes: Sender<Wake>) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?;
         let handle = signals.handle();
         std::thread::spawn(move || {
             let mut asked = 0;
@@ -22,7 +24,8 @@ impl SignalWatch {
                 let wake = if signal == SIGHUP {
                     Wake::Reload(None)
                 } else {
-                    asked += 1;
+                    notify::stopping();
+                    asked += if signal == SIGQUIT { LEAVE } else { 1 };
                     Wake::End(firmness(asked))
                 };
                 if wakes.send(wake).is_err() {
@@ -39,6 +42,9 @@ impl Drop for SignalWatch {
         self.0.close();
     }
 }
+
+/// How many times asking is enough for leaving at once.
+const LEAVE: u32 = 3;
 
 const fn firmness(times_asked: u32) -> Ending {
     match times_asked {

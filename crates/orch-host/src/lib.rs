@@ -6,6 +6,7 @@
 pub mod adapter;
 pub mod environment;
 pub mod errno;
+pub mod facts;
 pub mod failpoint;
 pub mod git;
 pub mod prompt;
@@ -13,4 +14,5 @@ pub mod run_dir;
 mod shim;
 pub mod supervise;
 pub mod transcript;
+pub mod trash;
 pub mod workspace;

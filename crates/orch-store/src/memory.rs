@@ -197,6 +197,10 @@ impl Ledger for Open<'_> {
         Ok(self.tables.run(id))
     }
 
+    fn run_ids_of(&mut self, task: &TaskId) -> ledger::Result<Vec<RunId>> {
+        Ok(self.tables.run_ids_of(task))
+    }
+
     fn insert_run(&mut self, run: &Run) -> ledger::Result<()> {
         self.write(
             || format!("adding run {}", run.id),
@@ -297,6 +301,10 @@ impl Ledger for View {
 
     fn run(&mut self, id: &RunId) -> ledger::Result<Option<Run>> {
         Ok(self.read(|tables| tables.run(id)))
+    }
+
+    fn run_ids_of(&mut self, task: &TaskId) -> ledger::Result<Vec<RunId>> {
+        Ok(self.read(|tables| tables.run_ids_of(task)))
     }
 
     fn insert_run(&mut self, _: &Run) -> ledger::Result<()> {

@@ -141,6 +141,20 @@ pub fn open_reader(path: &Path) -> Result<Box<dyn Reader>> {
     Ok(Box::new(SqliteReader::new(connection)))
 }
 
+/// The version of SQLite that is built in.
+#[must_use]
+pub fn library_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// Reads the whole database at `path` and compares its pages and indexes. May take long.
+///
+/// # Errors
+/// It cannot be read, or it is damaged.
+pub fn check(path: &Path) -> Result<()> {
+    open::check(path)
+}
+
 /// Runs statements that take no values and return nothing worth keeping.
 fn batch(inner: &rusqlite::Connection, statements: &str) -> std::result::Result<(), Cause> {
     Ok(inner.execute_batch(statements)?)

@@ -127,11 +127,19 @@ pub enum Command {
     /// List what happened, oldest first
     #[command(after_help = "Example:\n  orch events --follow --json")]
     Events(Events),
+    /// Get back work that orch removed
+    #[command(subcommand)]
+    Rescue(Rescue),
     /// Read and change orch.toml
     #[command(subcommand)]
     Config(Config),
-    /// Check this machine and project
-    Doctor,
+    /// Say what here would weaken a promise, and how to mend it
+    #[command(after_help = "Example:\n  orch doctor --deep\n\n\
+        Ends with 1 if there is a problem. A warning is not one.")]
+    Doctor(Doctor),
+    /// Print a unit that keeps a daemon for this project running
+    #[command(subcommand)]
+    Service(Service),
     /// Show what orch does with scripted agents in a throw-away project
     #[command(
         after_help = "Needs git, no key and no network; takes seconds. Ends with 1 if \
@@ -142,6 +150,99 @@ pub enum Command {
     #[command(after_help = "Example:\n  \
         orch completions bash > ~/.local/share/bash-completion/completions/orch")]
     Completions(Completions),
+}
+
+// `orch doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Read the whole database, too; may take long
+    #[arg(long)]
+    pub deep: bool,
+}
+
+/// `orch service`
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+pub enum Service {
+    /// Print the unit for this project with its paths
+    #[command(after_help = "Examples:\n  \
+        orch service print > ~/.config/systemd/user/orch.service\n  \
+        orch service print --launchd > ~/Library/LaunchAgents/orch.plist")]
+    Print(ServicePrint),
+}
+
+// `orch service print`
+#[derive(Debug, Args)]
+pub struct ServicePrint {
+    /// A unit of a user's systemd; what is printed on Linux
+    #[arg(long, conflicts_with = "launchd")]
+    pub systemd: bool,
+    /// A property list for launchd; what is printed on macOS
+    #[arg(long)]
+    pub launchd: bool,
+}
+
+/// `orch rescue`
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+pub enum Rescue {
+    /// List what is kept, oldest first: commits that no branch leads to, and removed files
+    #[command(
+        after_help = "The work of a task that still exists is on the task's branch; \
+        'orch show TASK' names it."
+    )]
+    List,
+    /// Show what is in it: commits and files
+    #[command(after_help = "Example:\n  orch rescue show tsk_7m3k8p2q4r5t.1")]
+    Show(RescueId),
+    /// Give it back: commits as a branch, files as a directory; nothing is overwritten
+    #[command(after_help = "Examples:\n  \
+        orch rescue restore tsk_7m3k8p2q4r5t.1 --branch login-fix\n  \
+        orch rescue restore tsk_7m3k8p2q4r5t.t1 --to ../old-worktree")]
+    Restore(RescueRestore),
+    /// Give it up for good
+    Drop(RescueIds),
+    /// Give up for good what is older than cleanup.keep of orch.toml
+    #[command(after_help = "Example:\n  orch rescue prune --older-than 3d")]
+    Prune(RescuePrune),
+}
+
+// Something that is kept, by its id.
+#[derive(Debug, Args)]
+pub struct RescueId {
+    /// Its id, as 'orch rescue list' shows it
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+// Things that are kept, by their ids.
+#[derive(Debug, Args)]
+pub struct RescueIds {
+    /// Their ids, as 'orch rescue list' shows them
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+}
+
+// `orch rescue restore`
+#[derive(Debug, Args)]
+pub struct RescueRestore {
+    /// Its id, as 'orch rescue list' shows it
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The branch to make of commits; rescued/ID unless given
+    #[arg(long, value_name = "NAME", conflicts_with = "to")]
+    pub branch: Option<String>,
+    /// Where to put files; .orch/restored/ID unless given
+    #[arg(long, value_name = "PATH")]
+    pub to: Option<PathBuf>,
+}
+
+// `orch rescue prune`
+#[derive(Debug, Args)]
+pub struct RescuePrune {
+    /// Give up what is older than this instead
+    #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
+    pub older_than: Option<u64>,
 }
 
 // `orch init`
@@ -282,7 +383,7 @@ pub enum Task {
     /// Send the work of a task back with your words
     #[command(after_help = "Example:\n  orch task reject tsk_7m3k -r \"The tests do not run.\"")]
     Reject(TaskReject),
-    /// Forget a task; commits that have not landed stay in git under refs/orch/rescue
+    /// Forget a task; 'orch rescue' can bring its work back for a while
     Delete(TaskIds),
 }
 

@@ -295,6 +295,10 @@ impl Ledger for Watch<'_> {
         self.ledger.run(id)
     }
 
+    fn run_ids_of(&mut self, task: &TaskId) -> Result<Vec<RunId>> {
+        self.ledger.run_ids_of(task)
+    }
+
     fn insert_run(&mut self, run: &Run) -> Result<()> {
         self.touched.writes += 1;
         self.touched.runs.insert(run.id.clone());

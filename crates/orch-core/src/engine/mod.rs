@@ -183,6 +183,8 @@ pub enum Effect {
     Discard {
         /// The task as it was.
         task: Box<Task>,
+        /// Its runs, whose directories nobody can ask for any more.
+        runs: Vec<RunId>,
     },
 }
 

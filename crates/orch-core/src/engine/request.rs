@@ -246,11 +246,13 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             }
             .into());
         }
+        let runs = self.ledger.run_ids_of(id)?;
         self.ledger.delete_task(id)?;
         self.note_task(EventKind::TaskDeleted, &task, None, Some(&task.title))?;
         Ok(Step {
             effects: vec![Effect::Discard {
                 task: Box::new(task),
+                runs,
             }],
             answer: Some(Answer::Deleted(id.clone())),
         })

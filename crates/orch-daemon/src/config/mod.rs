@@ -32,7 +32,7 @@ pub use edit::{
 };
 pub use error::{ConfigError, Fault, Problem};
 pub use json_schema::json_schema;
-pub use model::{AgentEntry, Loaded, RunLimits, SourceStamp};
+pub use model::{AgentEntry, Cleanup, Loaded, RunLimits, SourceStamp};
 pub use settings::{Setting, get, settings};
 pub use suggest::did_you_mean;
 
@@ -78,6 +78,7 @@ fn loaded(project: &Project, tree: &read::Tree, source_stamp: SourceStamp) -> Lo
         core: tree.core(),
         agents: tree.entries(),
         limits: tree.limits(),
+        cleanup: tree.cleanup(),
         source_stamp,
     }
 }

@@ -21,6 +21,8 @@ pub struct Loaded {
     pub agents: Vec<AgentEntry>,
     /// What bounds a run.
     pub limits: RunLimits,
+    /// How long what was removed can be had back.
+    pub cleanup: Cleanup,
     /// Which state of the file this is.
     pub source_stamp: SourceStamp,
 }
@@ -101,6 +103,24 @@ impl Default for RunLimits {
             output_bytes: 256 << 20,
             stop_grace_ms: 10_000,
             leak_grace_ms: 2_000,
+        }
+    }
+}
+
+/// How long what orch removed can be had back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Its lifetime, milliseconds; `None` for ever.
+    pub keep_ms: Option<u64>,
+    /// How large the trash may grow, bytes.
+    pub trash_bytes: u64,
+}
+
+impl Default for Cleanup {
+    fn default() -> Self {
+        Self {
+            keep_ms: Some(14 * 86_400_000),
+            trash_bytes: 10 << 30,
         }
     }
 }

@@ -8,7 +8,7 @@ use orch_host::adapter::{self, SettingsError};
 use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, Fault, Problem, shown};
-use super::model::{AgentEntry, RunLimits};
+use super::model::{AgentEntry, Cleanup, RunLimits};
 use super::schema::{self, Section};
 use super::value::{Checker, Value, key_span, shown_value};
 
@@ -274,6 +274,19 @@ impl Tree {
             },
             stop_grace_ms: length("stop_grace").unwrap_or(usual.stop_grace_ms),
             leak_grace_ms: length("leak_grace").unwrap_or(usual.leak_grace_ms),
+        }
+    }
+
+    /// How long what was removed can be had back.
+    pub(super) fn cleanup(&self) -> Cleanup {
+        let section = &schema::CLEANUP;
+        let usual = Cleanup::default();
+        Cleanup {
+            keep_ms: self.milliseconds(section, "keep").unwrap_or(usual.keep_ms),
+            trash_bytes: match self.value(section, "trash") {
+                Some(Value::Size(bytes)) => *bytes,
+                _ => usual.trash_bytes,
+            },
         }
     }
 

@@ -271,6 +271,37 @@ pub const LIMITS: Section = Section {
     ],
 };
 
+/// Longest that something which was taken away is kept, milliseconds: ten years.
+const KEEP_MAX_MS: u64 = 3_650 * 86_400_000;
+/// Largest trash, bytes.
+const TRASH_MAX_BYTES: u64 = 1 << 50;
+
+/// `[cleanup]`
+pub const CLEANUP: Section = Section {
+    name: "cleanup",
+    keys: &[
+        key(
+            "keep",
+            Kind::Duration {
+                least: 1_000,
+                most: KEEP_MAX_MS,
+                optional: true,
+            },
+            Some("\"14d\""),
+            "how long 'orch rescue' can bring back what orch removed; \"none\" keeps it for ever",
+        ),
+        key(
+            "trash",
+            Kind::Size {
+                least: 0,
+                most: TRASH_MAX_BYTES,
+            },
+            Some("\"10GiB\""),
+            "how large the trash may grow before worktrees whose work is in git go early",
+        ),
+    ],
+};
+
 /// `[agents.NAME]`
 pub const AGENT: Section = Section {
     name: "agents",
@@ -351,7 +382,7 @@ pub const AGENT: Section = Section {
 };
 
 /// The sections that are one table each.
-pub const SECTIONS: &[Section] = &[PROJECT, DEFAULTS, RETRY, LIMITS];
+pub const SECTIONS: &[Section] = &[PROJECT, DEFAULTS, RETRY, LIMITS, CLEANUP];
 
 impl Kind {
     /// What a value of this kind is, in words. `adapters` are the known ones.

@@ -171,7 +171,7 @@ fn every_wrong_file_is_answered_with_place_and_remedy() {
         ),
         (
             "include = \"orch.toml\"",
-            "orch.toml:1:1: unknown section 'include'; expected one of project, defaults, retry, limits, agents",
+            "orch.toml:1:1: unknown section 'include'; expected one of project, defaults, retry, limits, cleanup, agents",
         ),
         (
             "project = 1",

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use orch_core::RunId;
 use orch_core::engine::{End, Input, Landing, Report};
 use orch_core::run::{Failure, Run};
 use orch_core::task::{Task, WorkspaceMode};
-use orch_host::git::{BranchName, Repository};
+use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Launcher, StopSent};
 use orch_host::workspace::{WorkspaceError, Workspaces};
@@ -16,6 +15,7 @@ use orch_host::workspace::{WorkspaceError, Workspaces};
 use super::jobs::caught;
 use super::live::LiveRun;
 use super::start::shim_program;
+use crate::cleanup;
 use crate::convert;
 use crate::log::{LogLine, chain};
 use crate::shared::{Shared, locked};
@@ -103,15 +103,10 @@ impl Machine {
         {
             return Ok(Arc::clone(workspaces));
         }
-        let project = &self.shared.project;
-        let repository = Repository::discover(&project.root)?;
-        let target = match &wanted {
-            Some(target) => target.parse::<BranchName>()?,
-            None => repository
-                .current_branch()?
-                .ok_or(WorkspaceError::TargetUnknown)?,
-        };
-        let workspaces = Arc::new(Workspaces::new(repository, &project.worktrees(), target));
+        let workspaces = Arc::new(cleanup::workspaces(
+            &self.shared.project,
+            wanted.as_deref(),
+        )?);
         *made = Some((wanted, Arc::clone(&workspaces)));
         Ok(workspaces)
     }
@@ -140,7 +135,12 @@ impl Machine {
         landed.unwrap_or_else(|error| blocked(chain(&error)))
     }
 
-    pub(super) fn discard(&self, task: &Task) {
+    /// Takes away what a deleted task left. What fails is done by the next daemon's clean-up.
+    pub(super) fn discard(&self, task: &Task, runs: &[RunId]) {
+        let discarded = cleanup::discard_runs(&self.shared.project, &task.id, runs);
+        if let Err(error) = discarded {
+            self.warn_task(&task.id, chain(&error));
+        }
         if task.workspace != WorkspaceMode::Worktree || task.runs == 0 {
             return;
         }
@@ -148,10 +148,14 @@ impl Machine {
             .workspaces()
             .and_then(|workspaces| workspaces.discard(&task.id, &task.branch()));
         if let Err(error) = discarded {
-            let mut line = LogLine::note("warn", "trouble", chain(&error));
-            line.task = Some(task.id.to_string());
-            self.shared.log.say(line);
+            self.warn_task(&task.id, chain(&error));
         }
+    }
+
+    fn warn_task(&self, task: &TaskId, message: String) {
+        let mut line = LogLine::note("warn", "trouble", message);
+        line.task = Some(task.to_string());
+        self.shared.log.say(line);
     }
 }
 

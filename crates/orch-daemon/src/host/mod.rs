@@ -95,7 +95,9 @@ impl Host {
                 self.landings
                     .queue(move || machine.land(&task, run.as_deref()));
             }
-            Effect::Discard { task } => self.landings.queue(move || machine.discard(&task)),
+            Effect::Discard { task, runs } => {
+                self.landings.queue(move || machine.discard(&task, &runs));
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod body;
 mod events;
 mod failure;
 mod project;
+mod rescue;
 mod runs;
 mod server;
 mod tasks;
@@ -52,6 +53,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/runs/{id}/events", get(runs::events))
         .route("/v1/runs/{id}/log", get(runs::log))
+        .route("/v1/rescue", get(rescue::list))
+        .route("/v1/rescue/prune", post(rescue::prune))
+        .route("/v1/rescue/{id}", get(rescue::show).delete(rescue::give_up))
+        .route("/v1/rescue/{id}/restore", post(rescue::restore))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn(promises))

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::command::{Call, Git, Place};
@@ -115,6 +116,61 @@ impl Repository {
     /// Git failed; a branch that does not exist is `None`.
     pub fn branch_tip(&self, branch: &BranchName) -> Result<Option<Oid>, GitError> {
         self.resolve(&branch.reference())
+    }
+
+    /// The names of the keys that the repository's own configuration sets.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn own_keys(&self) -> Result<Vec<String>, GitError> {
+        let output = self
+            .call([
+                "config",
+                "--local",
+                "--no-includes",
+                "--list",
+                "--name-only",
+                "-z",
+            ])
+            .run()?;
+        let names = split_nul(&output.stdout);
+        Ok(names
+            .iter()
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect())
+    }
+
+    /// Whether the user told git a name and an address to commit with.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn has_identity(&self) -> Result<bool, GitError> {
+        for key in ["user.name", "user.email"] {
+            let output = self.call(["config", "--get", key]).run()?;
+            if !output.status.success() || output.stdout.trim_ascii().is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The hooks that git would run here, by name.
+    #[must_use]
+    pub fn hooks(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.common_dir.join("hooks")) else {
+            return Vec::new();
+        };
+        let is_hook = |entry: &std::fs::DirEntry| {
+            let mode = entry.metadata().map(|meta| meta.permissions().mode());
+            mode.is_ok_and(|mode| mode & 0o111 != 0)
+        };
+        let names = entries.flatten().filter(is_hook).map(|it| it.file_name());
+        let mut names: Vec<String> = names
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| !name.ends_with(".sample"))
+            .collect();
+        names.sort();
+        names
     }
 
     pub(crate) fn git(&self) -> &Git {

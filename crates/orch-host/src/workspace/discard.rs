@@ -1,16 +1,15 @@
 //! Removing a worktree and its branch, and never anything else.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use orch_core::TaskId;
 
 use super::{
     Found, Result, WorkspaceError, Workspaces, Worktree, landed_ref, refused, task_branch,
 };
-use crate::git::{BranchName, Oid, RefUpdate};
+use crate::git::{BranchName, Oid, RefName, RefUpdate};
+use crate::trash::Kind;
 
 impl Workspaces {
     /// Removes what a deleted task left. Uncommitted work is committed first, and the tip of the
@@ -32,7 +31,12 @@ impl Workspaces {
                 self.forget(&path)?;
             }
             Ok(Found::HalfMade(_)) => {
-                self.put_aside(&path)?;
+                self.take_away(
+                    &path,
+                    Kind::Aside,
+                    task,
+                    "a worktree whose making was cut short",
+                )?;
                 self.forget(&path)?;
             }
             // What is there is not ours; the branch is.
@@ -68,7 +72,60 @@ impl Workspaces {
                 what: not_saved,
             });
         }
-        self.remove_worktree(worktree)
+        self.remove_worktree(task, worktree, "its task was deleted")
+    }
+
+    /// Removes what a deleted task left, as [`Self::discard`], where nobody knows the name of its
+    /// branch any more.
+    ///
+    /// # Errors
+    /// As [`Self::discard`].
+    pub fn discard_all_of(&self, task: &TaskId) -> Result<()> {
+        let prefix = format!("refs/heads/orch/{task}");
+        let branches = self
+            .repository
+            .refs_under(&"refs/heads/orch".parse::<RefName>()?)?;
+        let mut own: Vec<String> = branches
+            .iter()
+            .filter(|(name, _)| name.as_str().starts_with(&prefix))
+            .filter_map(|(name, _)| name.as_str().strip_prefix("refs/heads/"))
+            .filter(|branch| task_branch(task, branch).is_ok())
+            .map(str::to_owned)
+            .collect();
+        if own.is_empty() {
+            own.push(format!("orch/{task}"));
+        }
+        own.iter().try_for_each(|branch| self.discard(task, branch))
+    }
+
+    /// The tasks that have a worktree or a branch here.
+    ///
+    /// # Errors
+    /// The directory could not be read, or git failed.
+    pub fn tasks(&self) -> Result<BTreeSet<TaskId>> {
+        let home = self.home()?;
+        let mut tasks = BTreeSet::new();
+        for entry in fs::read_dir(&home).map_err(refused("read", &home))? {
+            let entry = entry.map_err(refused("read", &home))?;
+            tasks.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok()),
+            );
+        }
+        let branches = self
+            .repository
+            .refs_under(&"refs/heads/orch".parse::<RefName>()?)?;
+        for (name, _) in branches {
+            let rest = name
+                .as_str()
+                .strip_prefix("refs/heads/orch/")
+                .unwrap_or_default();
+            let task = rest.split('-').next().unwrap_or_default();
+            tasks.extend(task.parse::<TaskId>().ok());
+        }
+        Ok(tasks)
     }
 
     fn keep_tip(&self, task: &TaskId, tip: &Oid) -> Result<()> {
@@ -77,7 +134,11 @@ impl Workspaces {
             None => false,
         };
         if !landed {
-            self.rescue_always(task, tip)?;
+            self.rescue_always(
+                task,
+                tip,
+                "the branch of a deleted task, which had not landed",
+            )?;
         }
         Ok(())
     }
@@ -87,7 +148,7 @@ impl Workspaces {
         self.delete_ref(branch.reference(), tip.clone())
     }
 
-    fn delete_ref(&self, name: crate::git::RefName, value: Oid) -> Result<()> {
+    fn delete_ref(&self, name: RefName, value: Oid) -> Result<()> {
         let update = RefUpdate {
             name,
             old: Some(value),
@@ -98,57 +159,14 @@ impl Workspaces {
         Ok(())
     }
 
-    /// Removes a worktree of which everything is committed.
-    pub(super) fn remove_worktree(&self, worktree: &Worktree) -> Result<()> {
-        let home = self.home()?;
-        let trash = home.join(".trash");
-        fs::create_dir_all(&trash).map_err(refused("create", &trash))?;
-        let name = worktree.path.file_name().unwrap_or_default();
-        let doomed = trash.join(name);
-        remove_tree(&doomed).map_err(refused("remove", &doomed))?;
-        fs::rename(&worktree.path, &doomed).map_err(refused("remove", &worktree.path))?;
-        self.forget(&worktree.path)?;
-        remove_tree(&doomed).map_err(refused("remove", &doomed))
+    /// Takes a worktree away of which everything is committed. What git ignores goes with it.
+    pub(super) fn remove_worktree(
+        &self,
+        task: &TaskId,
+        worktree: &Worktree,
+        why: &str,
+    ) -> Result<()> {
+        self.take_away(&worktree.path, Kind::Worktree, task, why)?;
+        self.forget(&worktree.path)
     }
-}
-
-/// Removes what is in the trash. What cannot be removed stays for the next time.
-pub(super) fn sweep(trash: &Path) {
-    let Ok(meta) = fs::symlink_metadata(trash) else {
-        return;
-    };
-    if meta.is_dir() {
-        let _ = remove_tree(trash);
-    }
-}
-
-/// Removes a directory and everything in it, following no symbolic link. Directories that an agent
-/// made unwritable (module caches are) are opened up first.
-fn remove_tree(path: &Path) -> io::Result<()> {
-    let removed = match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            fs::remove_dir_all(path)
-        }
-        other => other,
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Makes every directory below `path` writable to its owner.
-fn open_up(path: &Path) -> io::Result<()> {
-    let mut open = vec![path.to_owned()];
-    while let Some(directory) = open.pop() {
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }

@@ -319,7 +319,7 @@ impl Workspaces {
                 if !clean {
                     return Ok(());
                 }
-                self.remove_worktree(&worktree)?;
+                self.remove_worktree(task, &worktree, "its work has landed")?;
             }
         }
         self.delete_branch(branch, tip)

@@ -7,10 +7,12 @@
 //! **Nothing an agent did is lost.** What is uncommitted becomes a commit, what no branch leads to
 //! gets a ref under `refs/orch/rescue/<task>/`, and a worktree is removed only when every file of
 //! it is in a commit that stays reachable (files that `.gitignore` names excepted, as everywhere in
-//! git). A worktree is never deleted in place: it is renamed into `<worktrees>/.trash` first, so a
-//! crash cannot leave half a worktree that looks like deleted files.
+//! git). A worktree is never deleted in place: it is renamed into the [`Trash`], ignored files and
+//! all, so a crash cannot leave half a worktree that looks like deleted files, and what git does
+//! not know can be had back until its lifetime is over.
 //!
-//! **Refs that orch keeps**: `refs/orch/rescue/<task>/<n>` for work that would be unreachable;
+//! **Refs that orch keeps**: `refs/orch/rescue/<task>/<n>` for work that would be unreachable, each
+//! an annotated tag that says when and why;
 //! `refs/orch/landed/<task>` for the commit that carries a task on the target branch, moved in
 //! one transaction with the target branch, which makes landing idempotent.
 //!
@@ -21,6 +23,7 @@ mod discard;
 mod include;
 mod land;
 mod prepare;
+mod rescue;
 mod save;
 mod snapshot;
 
@@ -36,7 +39,9 @@ use orch_core::TaskId;
 use crate::git::{
     BadName, BranchName, Call, GitError, Oid, Output, Place, RefName, Repository, View,
 };
+use crate::trash::{Kind, Manifest, Trash, TrashError};
 
+pub use rescue::{Change, Commit, Contents, Rescued};
 pub use save::Saved;
 
 /// What a worktree is locked with until it is complete.
@@ -105,6 +110,15 @@ pub enum WorkspaceError {
         /// The limit in words.
         limit: String,
     },
+    /// Something could not be moved to the trash, and is where it was.
+    #[error(transparent)]
+    Trash(#[from] TrashError),
+    /// There is no such rescued work.
+    #[error("there is no rescued work '{0}'")]
+    NotRescued(String),
+    /// A branch of this name is there already.
+    #[error("branch '{0}' exists already; nothing is ever overwritten")]
+    BranchTaken(BranchName),
     /// The machine refused something.
     #[error("cannot {doing} {}", .path.display())]
     Io {
@@ -141,6 +155,7 @@ fn refused(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Worksp
 pub struct Workspaces {
     repository: Repository,
     directory: PathBuf,
+    trash: Trash,
     target: BranchName,
     turn: Mutex<()>,
 }
@@ -167,18 +182,24 @@ enum Found {
 
 impl Workspaces {
     /// Worktrees of `repository` in `worktrees_dir`, which is created when needed, landing on
-    /// `target`. Removes what killed processes left in `worktrees_dir`.
+    /// `target`. What is taken away goes to `trash`, which is on the same file system. Removes what
+    /// killed processes left in `worktrees_dir`.
     #[must_use]
-    pub fn new(repository: Repository, worktrees_dir: &Path, target: BranchName) -> Self {
+    pub fn new(
+        repository: Repository,
+        worktrees_dir: &Path,
+        trash: Trash,
+        target: BranchName,
+    ) -> Self {
         let workspaces = Self {
             repository,
             directory: worktrees_dir.to_owned(),
+            trash,
             target,
             turn: Mutex::new(()),
         };
         if !worktrees_dir.is_symlink() {
             crate::git::sweep_views(&workspaces.nursery());
-            discard::sweep(&workspaces.directory.join(".trash"));
         }
         workspaces
     }
@@ -193,6 +214,12 @@ impl Workspaces {
     #[must_use]
     pub const fn target(&self) -> &BranchName {
         &self.target
+    }
+
+    /// Where what is taken away goes.
+    #[must_use]
+    pub const fn trash(&self) -> &Trash {
+        &self.trash
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -217,13 +244,12 @@ impl Workspaces {
             .mode(0o700)
             .create(directory)
             .map_err(refused("create", directory))?;
-        for own in [".views", ".trash", ".aside"].map(|name| directory.join(name)) {
-            if own.is_symlink() {
-                return Err(WorkspaceError::PathTaken {
-                    path: own,
-                    what: "is a symbolic link",
-                });
-            }
+        let own = self.nursery();
+        if own.is_symlink() {
+            return Err(WorkspaceError::PathTaken {
+                path: own,
+                what: "is a symbolic link",
+            });
         }
         directory.canonicalize().map_err(refused("find", directory))
     }
@@ -270,6 +296,14 @@ impl Workspaces {
             (Ok(_), None) if is_empty(path)? => Ok(Found::Nothing),
             (Ok(_), None) => taken("is not empty and is no worktree of this repository"),
         }
+    }
+
+    /// Takes something away that belongs to a task.
+    fn take_away(&self, what: &Path, kind: Kind, task: &TaskId, why: &str) -> Result<()> {
+        let mut manifest = Manifest::now(kind, task, why, what);
+        manifest.at = self.trash.stamp();
+        self.trash.keep(what, &manifest)?;
+        Ok(())
     }
 
     /// Makes git forget a worktree whose files are not there.

@@ -9,11 +9,12 @@ use orch_core::TaskId;
 
 use super::advance::Advance;
 use super::{
-    BEING_MADE, Found, Result, WorkspaceError, Workspaces, Worktree, patiently, refused, shown,
-    snapshot, task_branch,
+    BEING_MADE, Found, Result, WorkspaceError, Workspaces, Worktree, patiently, refused, snapshot,
+    task_branch,
 };
 use crate::failpoint::{self, Point};
 use crate::git::{BranchName, Oid, RefUpdate};
+use crate::trash::Kind;
 
 impl Workspaces {
     /// Makes the worktree of `task` ready and returns its path.
@@ -41,7 +42,12 @@ impl Workspaces {
                 self.create(&branch, &path, &target)?;
             }
             Found::HalfMade(_) => {
-                self.put_aside(&path)?;
+                self.take_away(
+                    &path,
+                    Kind::Aside,
+                    task,
+                    "a worktree whose making was cut short",
+                )?;
                 self.forget(&path)?;
                 self.create(&branch, &path, &target)?;
             }
@@ -157,7 +163,7 @@ impl Workspaces {
         worktree: &Worktree,
         target: &Oid,
     ) -> Result<()> {
-        self.mend_link(worktree)?;
+        self.mend_link(task, worktree)?;
         if !self.stands_on(worktree, branch)? {
             let record = self.record(task, branch, worktree, "Work that was left uncommitted")?;
             if let Some(why) = record.unsettled {
@@ -212,32 +218,20 @@ impl Workspaces {
     }
 
     /// Makes `.git` of the worktree lead where it should, whatever an agent made of it.
-    fn mend_link(&self, worktree: &Worktree) -> Result<()> {
+    fn mend_link(&self, task: &TaskId, worktree: &Worktree) -> Result<()> {
         let link = worktree.path.join(".git");
         let wanted = [b"gitdir: ", worktree.git_dir.as_os_str().as_bytes(), b"\n"].concat();
         match fs::symlink_metadata(&link) {
             Ok(meta) if meta.is_file() && fs::read(&link).is_ok_and(|text| text == wanted) => {
                 return Ok(());
             }
-            Ok(_) => self.put_aside(&link)?,
+            Ok(_) => {
+                let why = "something else stood where git keeps the worktree's link";
+                self.take_away(&link, Kind::Aside, task, why)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(refused("look at", &link)(error)),
         }
         fs::write(&link, wanted).map_err(refused("write", &link))
-    }
-
-    /// Moves something that must not stay where it is into `<worktrees>/.aside`.
-    pub(super) fn put_aside(&self, path: &Path) -> Result<()> {
-        let aside = self.home()?.join(".aside");
-        fs::create_dir_all(&aside).map_err(refused("create", &aside))?;
-        let name = path.strip_prefix(self.home()?).unwrap_or(path);
-        let name = shown(name.as_os_str().as_bytes()).replace('/', "-");
-        for number in 1_u32.. {
-            let free = aside.join(format!("{name}-{number}"));
-            if fs::symlink_metadata(&free).is_err() {
-                return fs::rename(path, &free).map_err(refused("move away", path));
-            }
-        }
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::advance::{Advance, added_paths};
 use super::snapshot::{self, Snapshot};
 use super::{Found, Result, Workspaces, Worktree, patiently, refused, task_branch};
 use crate::failpoint::{self, Point};
-use crate::git::{BranchName, GitError, Oid, RefName, RefUpdate, View};
+use crate::git::{BranchName, GitError, Oid, View};
 
 /// Files that say that git is in the middle of something, in the directory of a checkout.
 const UNFINISHED: &[&str] = &[
@@ -114,7 +114,7 @@ impl Workspaces {
         Ok(())
     }
 
-    fn empty_tree(&self) -> Result<Oid> {
+    pub(super) fn empty_tree(&self) -> Result<Oid> {
         let call = self
             .repository
             .call(["hash-object", "-w", "-t", "tree", "--stdin"]);
@@ -250,7 +250,8 @@ impl Workspaces {
             }
             return Ok(commit.clone());
         }
-        if let Some(name) = self.rescue(task, commit)? {
+        let why = "work that is not based on the task's branch";
+        if let Some(name) = self.rescue(task, commit, why)? {
             warnings.push(format!(
                 "the agent left work that is not based on branch {branch}; it is kept in {name}"
             ));
@@ -282,7 +283,7 @@ impl Workspaces {
         if only_staged.iter().any(|path| since_base.contains(path)) {
             let words = "Files that were staged and deleted";
             let commit = commit_tree(view, &staged, std::slice::from_ref(base), words)?;
-            if let Some(name) = self.rescue(task, &commit)? {
+            if let Some(name) = self.rescue(task, &commit, words)? {
                 warnings.push(format!(
                     "files were staged and then deleted from disk; they are kept in {name}"
                 ));
@@ -311,46 +312,12 @@ impl Workspaces {
         let strays: Vec<Oid> = named.chain(filed).collect();
         for stray in strays {
             if self.repository.has_commit(&stray)?
-                && let Some(name) = self.rescue(task, &stray)?
+                && let Some(name) = self.rescue(task, &stray, "a commit that no branch led to")?
             {
                 warnings.push(format!("a commit that no branch led to is kept in {name}"));
             }
         }
         Ok(())
-    }
-
-    /// Makes `commit` reachable. Returns the new ref, or `None` if some ref led to it already.
-    pub(super) fn rescue(&self, task: &TaskId, commit: &Oid) -> Result<Option<RefName>> {
-        if self.repository.is_reachable(commit)? {
-            return Ok(None);
-        }
-        self.rescue_always(task, commit).map(Some)
-    }
-
-    /// Gives `commit` a rescue ref of its own unless it has one.
-    pub(super) fn rescue_always(&self, task: &TaskId, commit: &Oid) -> Result<RefName> {
-        let prefix = format!("refs/orch/rescue/{task}");
-        loop {
-            let kept = self.repository.refs_under(&prefix.parse::<RefName>()?)?;
-            if let Some((name, _)) = kept.iter().find(|(_, kept)| kept == commit) {
-                return Ok(name.clone());
-            }
-            let last = kept
-                .iter()
-                .filter_map(|(name, _)| name.as_str().rsplit('/').next()?.parse::<u32>().ok())
-                .max();
-            let number = last.unwrap_or(0) + 1;
-            let name = format!("{prefix}/{number}").parse::<RefName>()?;
-            let update = RefUpdate {
-                name: name.clone(),
-                old: None,
-                new: Some(commit.clone()),
-            };
-            if self.repository.update_refs(&[update], "rescue")?.is_ok() {
-                failpoint::hit(Point::WorkRescued);
-                return Ok(name);
-            }
-        }
     }
 }
 

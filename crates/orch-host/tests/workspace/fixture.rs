@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use orch_core::TaskId;
 use orch_core::engine::Landing;
 use orch_host::git::{Git, Repository};
+use orch_host::trash::Trash;
 use orch_host::workspace::{Saved, WorkspaceError, Workspaces};
 
 pub struct Fixture {
@@ -65,7 +66,11 @@ impl Fixture {
 
     pub fn workspaces(&self) -> Workspaces {
         let main = "main".parse().unwrap();
-        Workspaces::new(self.repository(), &self.worktrees(), main)
+        Workspaces::new(self.repository(), &self.worktrees(), self.trash(), main)
+    }
+
+    pub fn trash(&self) -> Trash {
+        Trash::new(&self.root.join(".orch/trash"))
     }
 
     pub fn worktrees(&self) -> PathBuf {

@@ -8,4 +8,5 @@ mod fixture;
 mod hostile;
 mod land;
 mod prepare;
+mod rescue;
 mod save;

@@ -199,9 +199,7 @@ fn a_link_to_git_that_was_broken_is_mended() {
         fixture.ok_in(&path, ["branch", "--show-current"]),
         job.branch
     );
-    let aside = fixture
-        .worktrees()
-        .join(format!(".aside/{}-.git-1", job.task));
+    let aside = fixture.trash().files_of(&format!("{}.t1", job.task));
     assert!(aside.join("HEAD").exists());
 }
 
@@ -330,8 +328,12 @@ fn a_branch_of_another_task_or_of_the_user_is_refused_everywhere() {
 fn a_target_that_is_not_there_is_named() {
     let fixture = Fixture::new();
     let target = "release".parse().unwrap();
-    let workspaces =
-        orch_host::workspace::Workspaces::new(fixture.repository(), &fixture.worktrees(), target);
+    let workspaces = orch_host::workspace::Workspaces::new(
+        fixture.repository(),
+        &fixture.worktrees(),
+        fixture.trash(),
+        target,
+    );
     let error = Job::new(&workspaces, 1).try_prepare().unwrap_err();
     assert!(matches!(error, WorkspaceError::NoTarget(_)), "{error}");
 }

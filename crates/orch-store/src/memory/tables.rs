@@ -352,6 +352,13 @@ impl Tables {
             .collect()
     }
 
+    pub(super) fn run_ids_of(&self, task: &TaskId) -> Vec<RunId> {
+        let runs = self.runs_of.get(task).into_iter().flatten();
+        let mut runs: Vec<&RunId> = runs.collect();
+        runs.sort_by_key(|id| self.runs.get(id).map(|stored| stored.seq));
+        runs.into_iter().cloned().collect()
+    }
+
     pub(super) fn live_runs(&self) -> Vec<Run> {
         self.live.values().filter_map(|id| self.run(id)).collect()
     }

@@ -294,6 +294,13 @@ impl Ledger for Connection {
         )?)
     }
 
+    fn run_ids_of(&mut self, task: &TaskId) -> ledger::Result<Vec<RunId>> {
+        Ok(self.ask(
+            || format!("reading the runs of {task}"),
+            |inner| all(inner, sql::RUN_IDS_OF_TASK, [task.as_str()], word),
+        )?)
+    }
+
     fn insert_run(&mut self, run: &Run) -> ledger::Result<()> {
         Ok(self.ask(
             || format!("adding run {}", run.id),

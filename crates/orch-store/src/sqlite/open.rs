@@ -198,7 +198,7 @@ pub(super) fn connect(
     // An older version may not have the note; its steps begin with a check of the whole file.
     let backup = match migration {
         Some(from) => {
-            check(&inner)?;
+            check_pages(&inner)?;
             Some(migrate::bring_up(&inner, path, from, steps)?)
         }
         None => None,
@@ -206,7 +206,7 @@ pub(super) fn connect(
     batch(&inner, "PRAGMA foreign_keys = ON")?;
     let open: bool = first(&inner, sql::STATE, (), |row| row.get(0))?.unwrap_or(true);
     if open && migration.is_none() {
-        check(&inner)?;
+        check_pages(&inner)?;
     }
     note_open(&inner, true)?;
     // The note goes to the database itself: it must be there even if the log is not.
@@ -239,8 +239,15 @@ pub(super) fn note_open(inner: &rusqlite::Connection, open: bool) -> Answer<()> 
     execute(inner, sql::SET_STATE, [open]).map(drop)
 }
 
+/// Asks SQLite whether the database at `path` is whole.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let fail = |cause| StoreError::new("checking the database", Some(path), cause);
+    let connection = open_reader(path)?;
+    check_pages(connection.inner()).map_err(fail)
+}
+
 /// Asks SQLite whether the file is whole.
-fn check(inner: &rusqlite::Connection) -> Answer<()> {
+fn check_pages(inner: &rusqlite::Connection) -> Answer<()> {
     let said: Option<String> = first(inner, "PRAGMA quick_check(1)", (), |row| row.get(0))?;
     match said.as_deref() {
         Some("ok") => Ok(()),

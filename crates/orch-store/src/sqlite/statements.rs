@@ -130,6 +130,7 @@ fn runs(condition: &str) -> String {
     select("", "run", &RUN_COLUMNS, &rest)
 }
 
+pub(super) const RUN_IDS_OF_TASK: &str = "SELECT id FROM run WHERE task = ?1 ORDER BY seq";
 pub(super) static RUNS: Built = Built::new(|| runs(""));
 pub(super) static RUNS_OF_TASK: Built = Built::new(|| runs("task = ?3 AND "));
 pub(super) static RUNS_OF_AGENT: Built = Built::new(|| runs("agent = ?3 AND "));

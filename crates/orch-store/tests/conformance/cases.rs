@@ -416,6 +416,11 @@ pub fn a_task_that_is_at_work_stays(store: &mut impl Store) {
     commit(store, |ledger| ledger.insert_run(&run(1, 1)));
     let refused = breach(store, |ledger| ledger.delete_task(&task_id(1)));
     assert_eq!(refused, Breach::HasLiveRun(task_id(1)));
+    commit(store, |ledger| {
+        assert_eq!(ledger.run_ids_of(&task_id(1))?, [run_id(1)]);
+        assert_eq!(ledger.run_ids_of(&task_id(2))?, []);
+        Ok(())
+    });
     assert!(reader(store).run(&run_id(1)).unwrap().is_some());
 }
 

@@ -99,6 +99,10 @@ impl Ledger for Counting<'_> {
         self.one(|inner| inner.run(id))
     }
 
+    fn run_ids_of(&mut self, task: &TaskId) -> Result<Vec<RunId>> {
+        self.many(|inner| inner.run_ids_of(task))
+    }
+
     fn insert_run(&mut self, run: &Run) -> Result<()> {
         self.one(|inner| inner.insert_run(run))
     }

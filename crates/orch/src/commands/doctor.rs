@@ -1,13 +1,15 @@
 //! `orch doctor`: is everything here that orch needs?
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use orch_daemon::config::{self, AgentEntry};
+use orch_daemon::doctor::{self, Check, Verdict};
 use orch_daemon::project::Project;
 use serde::Serialize;
 
+use crate::args::Doctor;
 use crate::context::Context;
 use crate::error::{Result, UserError};
 use crate::exit::Ending;
@@ -18,59 +20,53 @@ use crate::view;
 /// The oldest git whose merge-tree orch can use.
 const GIT_LEAST: (u32, u32) = (2, 38);
 
-/// One thing that was looked at.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Check {
-    name: String,
-    /// `ok`, `warning` or `failed`.
+/// What every check here is good for that `orch_daemon::doctor` does not make.
+const WORKS: &str = "orch can work here";
+
+/// One thing that was looked at, as a program sees it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    /// `ok`, `warning` or `problem`.
     status: &'static str,
-    detail: String,
+    detail: &'a str,
+    promise: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
+    hint: Option<&'a str>,
 }
 
-impl Check {
-    fn new(name: &str, status: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            status,
-            detail: detail.into(),
-            hint: None,
-        }
-    }
+fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
+    Check::new(name, WORKS, verdict, detail)
+}
 
-    fn hint(self, hint: impl Into<String>) -> Self {
-        let hint = Some(hint.into());
-        Self { hint, ..self }
-    }
-
-    fn failed(name: &str, error: UserError) -> Self {
-        let mut parts = vec![error.message];
-        parts.extend(error.details.causes);
-        let hint = error.details.hint;
-        Self {
-            hint,
-            ..Self::new(name, "failed", parts.join(": "))
-        }
+fn failed(name: &str, error: UserError) -> Check {
+    let mut parts = vec![error.message];
+    parts.extend(error.details.causes);
+    let check = check(name, Verdict::Problem, parts.join(": "));
+    match error.details.hint {
+        Some(hint) => check.mend(hint),
+        None => check,
     }
 }
 
 /// Looks at everything.
-pub fn run(context: &Context) -> Result<Ending> {
+pub fn run(context: &Context, args: &Doctor) -> Result<Ending> {
     let mut checks = vec![git()];
     match context.project() {
-        Err(error) => checks.push(Check::failed("project", error)),
+        Err(error) => checks.push(failed("project", error)),
         Ok(project) => {
             let root = project.root.display().to_string();
-            checks.push(Check::new("project", "ok", root));
-            checks.push(state_directory(&project.state));
-            checks.push(daemon(&project));
+            checks.push(check("project", Verdict::Ok, root));
+            let (daemon, pid) = daemon(&project);
+            checks.push(daemon);
+            let facts = doctor::gather(&project, pid, args.deep);
+            checks.extend(doctor::judge(&facts));
             checks.extend(agents(&project));
         }
     }
     tell(&context.printer, &checks)?;
-    let failed = checks.iter().any(|check| check.status == "failed");
-    Ok(if failed {
+    let problem = checks.iter().any(|it| it.verdict == Verdict::Problem);
+    Ok(if problem {
         Ending::WorkFailed
     } else {
         Ending::Done
@@ -79,21 +75,32 @@ pub fn run(context: &Context) -> Result<Ending> {
 
 fn tell(printer: &Printer, checks: &[Check]) -> Result<()> {
     if printer.is_json() {
-        return printer.json(&serde_json::json!({ "checks": checks }));
+        let shown = checks.iter().map(|check| Shown {
+            name: &check.name,
+            status: check.verdict.as_str(),
+            detail: &check.detail,
+            promise: check.promise,
+            hint: check.mend.as_deref(),
+        });
+        let shown: Vec<_> = shown.collect();
+        return printer.json(&serde_json::json!({ "checks": shown }));
     }
     for check in checks {
-        let (status, label) = match check.status {
-            "ok" => ("done", Label::Good),
-            "warning" => ("review", Label::Attention),
-            _ => ("failed", Label::Bad),
+        let (status, label) = match check.verdict {
+            Verdict::Ok => ("done", Label::Good),
+            Verdict::Warning => ("review", Label::Attention),
+            Verdict::Problem => ("failed", Label::Bad),
         };
         let sign = printer.painted(label, view::sign(printer, status));
         // What is wrong with orch.toml may be several things, each a line.
         let detail = Untrusted::block(&check.detail).to_string();
         let detail = detail.replace('\n', "\n    ");
         printer.line(format!("{sign} {}: {detail}", Untrusted::line(&check.name)))?;
-        if let Some(hint) = &check.hint {
-            printer.line(format!("    {}", Untrusted::line(hint)))?;
+        if check.verdict != Verdict::Ok {
+            printer.line(format!("    at stake: {}", check.promise))?;
+        }
+        if let Some(mend) = &check.mend {
+            printer.line(format!("    mend: {}", Untrusted::line(mend)))?;
         }
     }
     Ok(())
@@ -106,14 +113,14 @@ fn git() -> Check {
         Ok(output) => output,
         Err(error) => {
             let detail = format!("cannot be started: {error}");
-            return Check::new("git", "failed", detail).hint(install);
+            return check("git", Verdict::Problem, detail).mend(install);
         }
     };
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     match version(&said) {
-        Some(found) if found >= GIT_LEAST => Check::new("git", "ok", said),
-        Some(_) => Check::new("git", "failed", format!("{said} is too old")).hint(install),
-        None => Check::new("git", "warning", format!("says '{said}'")),
+        Some(found) if found >= GIT_LEAST => check("git", Verdict::Ok, said),
+        Some(_) => check("git", Verdict::Problem, format!("{said} is too old")).mend(install),
+        None => check("git", Verdict::Warning, format!("says '{said}'")),
     }
 }
 
@@ -128,59 +135,38 @@ fn version(said: &str) -> Option<(u32, u32)> {
     })
 }
 
-fn state_directory(path: &Path) -> Check {
-    let name = "state directory";
-    let shown = path.display().to_string();
-    let found = match path.symlink_metadata() {
-        Ok(found) => found,
-        Err(error) => {
-            let detail = format!("{shown}: {error}");
-            return Check::new(name, "failed", detail).hint("'orch init' makes it");
-        }
-    };
-    let mode = found.permissions().mode() & 0o777;
-    let mine = found.uid() == rustix::process::geteuid().as_raw();
-    if !found.is_dir() || !mine {
-        let detail = format!("{shown} is not a directory of your own");
-        return Check::new(name, "failed", detail);
-    }
-    if mode & 0o077 != 0 {
-        let detail = format!("{shown} is open to others (mode {mode:o})");
-        return Check::new(name, "failed", detail).hint(format!("chmod 700 {shown}"));
-    }
-    Check::new(name, "ok", shown)
-}
-
-/// Whether the database opens and somebody answers: a daemon, or this process for itself.
-fn daemon(project: &Project) -> Check {
+/// Whether the database opens and somebody answers: a daemon, or this process for itself. Which
+/// process the daemon is, if one serves.
+fn daemon(project: &Project) -> (Check, Option<u32>) {
     let name = "daemon and database";
-    let client = match orch_daemon::connect(project) {
-        Ok(client) => client,
-        Err(error) => return Check::failed(name, error.into()),
-    };
-    let status = match client.status() {
+    let status = orch_daemon::connect(project)
+        .map_err(UserError::from)
+        .and_then(|client| Ok(client.status()?));
+    let status = match status {
         Ok(status) => status,
-        Err(error) => return Check::failed(name, error.into()),
+        Err(error) => return (failed(name, error), None),
     };
     if let Some(error) = status.config_error {
         let detail = format!("orch.toml is not in force: {error}");
-        return Check::new(name, "failed", detail).hint("'orch config edit' opens it");
+        let check = check(name, Verdict::Problem, detail).mend("orch config edit");
+        return (check, status.pid);
     }
-    match (status.service.as_str(), status.pid) {
-        ("stopped", _) => Check::new(name, "ok", "no daemon serves; the database opens"),
-        (service, Some(pid)) => Check::new(name, "ok", format!("{service} by pid {pid}")),
-        (service, None) => Check::new(name, "ok", service),
-    }
+    let detail = match (status.service.as_str(), status.pid) {
+        ("stopped", _) => "no daemon serves; the database opens".to_owned(),
+        (service, Some(pid)) => format!("{service} by pid {pid}"),
+        (service, None) => service.to_owned(),
+    };
+    (check(name, Verdict::Ok, detail), status.pid)
 }
 
 fn agents(project: &Project) -> Vec<Check> {
     let agents = match config::agents(project, &orch_daemon::adapters()) {
         Ok(agents) => agents,
-        Err(error) => return vec![Check::failed("orch.toml", error.into())],
+        Err(error) => return vec![failed("orch.toml", error.into())],
     };
     if agents.is_empty() {
-        let check = Check::new("agents", "warning", "there are none");
-        return vec![check.hint("'orch agent add coder --adapter claude' adds one")];
+        let check = check("agents", Verdict::Warning, "there are none");
+        return vec![check.mend("orch agent add coder --adapter claude")];
     }
     agents.iter().map(|it| agent(it, &project.root)).collect()
 }
@@ -188,7 +174,7 @@ fn agents(project: &Project) -> Vec<Check> {
 fn agent(agent: &AgentEntry, root: &Path) -> Check {
     let name = format!("agent {}", agent.name);
     if !agent.enabled {
-        return Check::new(&name, "warning", "disabled");
+        return check(&name, Verdict::Ok, "disabled");
     }
     let command = agent.command.as_deref().unwrap_or(&agent.adapter);
     command_of(agent.name.as_str(), &agent.adapter, command, root)
@@ -202,16 +188,23 @@ fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
         _ => Some(command),
     };
     let Some(program) = program else {
-        return Check::new(&name, "ok", format!("a shell runs: {command}"));
+        return check(&name, Verdict::Ok, format!("a shell runs: {command}"));
     };
     match found(program, root) {
-        Some(path) => Check::new(&name, "ok", path.display().to_string()),
-        None if adapter == "shell" => {
-            Check::new(&name, "warning", format!("no program '{program}' in PATH"))
-        }
-        None => Check::new(&name, "failed", format!("no program '{program}' in PATH")).hint(
-            format!("install it, or 'orch agent edit {agent} --command PATH'"),
+        Some(path) => check(&name, Verdict::Ok, path.display().to_string()),
+        None if adapter == "shell" => check(
+            &name,
+            Verdict::Warning,
+            format!("no program '{program}' in PATH"),
         ),
+        None => check(
+            &name,
+            Verdict::Problem,
+            format!("no program '{program}' in PATH"),
+        )
+        .mend(format!(
+            "install it, or: orch agent edit {agent} --command PATH"
+        )),
     }
 }
 
@@ -244,21 +237,6 @@ mod tests {
     }
 
     #[test]
-    fn a_state_directory_open_to_others_fails_with_the_way_out() {
-        let directory = tempfile::tempdir().unwrap();
-        let set = |mode| {
-            let mode = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(directory.path(), mode).unwrap();
-        };
-        set(0o700);
-        assert_eq!(state_directory(directory.path()).status, "ok");
-        set(0o755);
-        let check = state_directory(directory.path());
-        assert_eq!(check.status, "failed");
-        assert!(check.hint.unwrap().starts_with("chmod 700 "));
-    }
-
-    #[test]
     fn programs_are_found_as_the_system_finds_them() {
         let root = Path::new("/bin");
         assert!(found("sh", root).is_some());
@@ -270,8 +248,9 @@ mod tests {
 
     #[test]
     fn only_a_plain_command_can_lack_its_program() {
-        let status =
-            |adapter: &str, command: &str| command_of("a", adapter, command, Path::new("/")).status;
+        let status = |adapter: &str, command: &str| {
+            command_of("a", adapter, command, Path::new("/")).verdict
+        };
         for command in [
             "cd src && make",
             "if true; then x; fi",
@@ -279,12 +258,15 @@ mod tests {
             "A=1 x",
             "x | y",
         ] {
-            assert_eq!(status("shell", command), "ok", "{command}");
+            assert_eq!(status("shell", command), Verdict::Ok, "{command}");
         }
         assert_eq!(
             status("shell", "no-such-program-anywhere --fast"),
-            "warning"
+            Verdict::Warning
         );
-        assert_eq!(status("claude", "no-such-program-anywhere"), "failed");
+        assert_eq!(
+            status("claude", "no-such-program-anywhere"),
+            Verdict::Problem
+        );
     }
 }

@@ -9,9 +9,11 @@ mod doctor;
 mod events;
 mod init;
 mod logs;
+mod rescue;
 mod run;
 mod runs;
 mod serve;
+mod service;
 mod show;
 mod status;
 mod task;
@@ -40,8 +42,10 @@ pub fn run(context: &Context, command: &Command) -> Result<Ending> {
         Command::Status(args) => status::run(context, args),
         Command::Why(args) => why::run(context, args),
         Command::Events(args) => events::run(context, args),
+        Command::Rescue(args) => rescue::run(context, args),
         Command::Config(args) => config::run(context, args),
-        Command::Doctor => doctor::run(context),
+        Command::Doctor(args) => doctor::run(context, args),
+        Command::Service(args) => service::run(context, args),
         Command::Demo(args) => demo::run(context, args),
         Command::Completions(args) => completions::run(context, args),
     }

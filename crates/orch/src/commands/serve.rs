@@ -28,6 +28,9 @@ pub fn run(context: &Context, args: &Serve) -> Result<Ending> {
     };
     let log = log(context, format(context, args));
     let started = Daemon::start(&project, options, log.sink());
+    if started.is_ok() {
+        orch_daemon::notify::ready();
+    }
     let end = started.map(Daemon::wait);
     log.end();
     // One that serves until it is told to end has something to say only if it broke down.

@@ -8,10 +8,13 @@
 mod bad_input;
 mod complete;
 mod crash;
+mod doctor;
 mod flood;
 mod many;
 mod outcome;
 mod parallel;
 mod promises;
+mod rescue;
+mod service;
 mod shapes;
 mod work;

@@ -101,6 +101,7 @@ fn statements_of_runs() -> Vec<Expected> {
         (sql::HAS_LIVE_RUN, &["INDEX run_live (task=?)"]),
         (&sql::LIVE_RUNS, &["INDEX run_live_order"]),
         (&sql::RUNS, rowid),
+        (sql::RUN_IDS_OF_TASK, &["INDEX run_task (task=?)"]),
         (&sql::RUNS_OF_TASK, &["run_task (task=? AND seq<?)"]),
         (&sql::RUNS_OF_AGENT, &["run_agent (agent=? AND seq<?)"]),
         (

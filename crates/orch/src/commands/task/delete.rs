@@ -25,8 +25,7 @@ fn sentence(task: &Task) -> String {
     if task.branch.is_none() || task.last_run.is_none() || task.status == "done" {
         return deleted;
     }
-    let kept = format!("refs/orch/rescue/{}/", task.id);
-    format!("{deleted}; git keeps commits that have not landed under {kept}")
+    format!("{deleted}; 'orch rescue list' shows what can be brought back")
 }
 
 #[cfg(test)]
@@ -40,7 +39,7 @@ mod tests {
         failed.branch = Some("orch/tsk_1-t".to_owned());
         assert_eq!(sentence(&failed), "Deleted tsk_1 (T)");
         failed.last_run = Some("run_1".to_owned());
-        assert!(sentence(&failed).ends_with("under refs/orch/rescue/tsk_1/"));
+        assert!(sentence(&failed).contains("'orch rescue list'"));
         failed.status = "done".to_owned();
         assert_eq!(sentence(&failed), "Deleted tsk_1 (T)");
         failed.status = "failed".to_owned();

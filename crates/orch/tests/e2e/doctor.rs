@@ -1,0 +1,102 @@
+//! `orch doctor` on real faults; every verdict by itself is tested where it is judged.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use orch_field::{Project, text};
+use serde_json::Value;
+
+const AGENTS: &str = "[agents.worker]\nadapter = \"shell\"\ncommand = 'true'\n";
+
+/// What doctor says and how it ends.
+fn doctor(project: &Project, more: &[&str]) -> (Vec<Value>, Option<i32>) {
+    let output = project.output(&[&["doctor", "--json"], more].concat());
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = said["checks"].as_array().unwrap().clone();
+    (checks, output.status.code())
+}
+
+fn check<'a>(checks: &'a [Value], name: &str) -> &'a Value {
+    let found = checks.iter().find(|check| check["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {checks:?}"))
+}
+
+#[test]
+fn a_project_as_it_should_be_has_no_problem() {
+    let project = Project::new(AGENTS);
+    project.add("something", &[]);
+    let (checks, code) = doctor(&project, &["--deep"]);
+    let problems: Vec<_> = checks
+        .iter()
+        .filter(|it| it["status"] == "problem")
+        .collect();
+    assert!(problems.is_empty() && code == Some(0), "{problems:?}");
+    for it in &checks {
+        assert!(!text(it, "promise").is_empty(), "{it}");
+        assert!(it["status"] == "ok" || it["hint"].is_string(), "{it}");
+    }
+    assert_eq!(check(&checks, "database")["status"], "ok");
+    assert!(
+        check(&checks, "daemon and database")["detail"]
+            .to_string()
+            .contains("no daemon")
+    );
+
+    let daemon = project.serve(&[]);
+    let (checks, code) = doctor(&project, &[]);
+    let served = check(&checks, "daemon and database")["detail"].to_string();
+    assert!(
+        served.contains(&daemon.pid().to_string()) && code == Some(0),
+        "{served}"
+    );
+    assert_eq!(daemon.drain(), Some(0));
+}
+
+/// Fault 34. Injected: the state directory is opened to everybody, a page of the database is
+/// overwritten, a foreign thing lies in the trash, a record is of a later version. Held: doctor
+/// names each with what mends it, ends with 1 where a promise does not hold, and changes nothing.
+#[test]
+fn what_is_wrong_is_named_with_its_mend() {
+    let project = Project::new(AGENTS);
+    for _ in 0..50 {
+        project.add("something that takes its place in the database", &[]);
+    }
+    let state = project.root().join(".orch");
+    let item = state.join("trash/tsk_000000000000.t1");
+    fs::create_dir_all(item.join("files")).unwrap();
+    fs::create_dir_all(state.join("runs/run_000000000000")).unwrap();
+    let record = state.join("runs/run_000000000000/exit.json");
+    fs::write(&record, r#"{"version":99}"#).unwrap();
+    project.git(&["config", "core.fsmonitor", "/bin/true"]);
+    project.git(&["config", "--unset", "user.email"]);
+    let (checks, code) = doctor(&project, &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(check(&checks, "records of runs")["status"], "problem");
+    for name in ["rescue", "git configuration", "git identity"] {
+        assert_eq!(check(&checks, name)["status"], "warning", "{name}");
+    }
+    assert!(item.exists() && record.exists());
+    fs::remove_file(&record).unwrap();
+
+    let database = state.join("orch.db");
+    let mut bytes = fs::read(&database).unwrap();
+    let page = 4_096;
+    assert!(bytes.len() > 4 * page);
+    bytes[2 * page..4 * page].fill(0x55);
+    fs::write(&database, bytes).unwrap();
+    let (checks, code) = doctor(&project, &["--deep"]);
+    assert_eq!(
+        (&check(&checks, "database")["status"], code),
+        (&"problem".into(), Some(1))
+    );
+
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+    let (checks, code) = doctor(&project, &[]);
+    let found = check(&checks, "state directory");
+    assert_eq!((&found["status"], code), (&"problem".into(), Some(1)));
+    assert!(text(found, "hint").starts_with("chmod 700 "), "{found}");
+    assert_eq!(
+        fs::metadata(&state).unwrap().permissions().mode() & 0o777,
+        0o755
+    );
+}
