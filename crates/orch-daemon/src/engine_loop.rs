@@ -242,6 +242,7 @@ impl EngineLoop {
         let permit_only;
         let permit = match (&self.duty, self.ending) {
             (_, Some(_)) | (Duty::Answer, _) => Permit::Nothing,
+            _ if self.shared.look_for_shortage() => Permit::Nothing,
             (Duty::Only(tasks), None) => {
                 permit_only = tasks.clone();
                 Permit::Only(&permit_only)

@@ -19,6 +19,7 @@ pub mod project;
 mod scribe;
 mod shared;
 mod signals;
+pub mod space;
 mod wake;
 
 pub use connect::connect;

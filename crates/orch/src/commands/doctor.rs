@@ -6,6 +6,7 @@ use std::process::Command;
 
 use orch_daemon::config::{self, AgentEntry};
 use orch_daemon::project::Project;
+use orch_daemon::space;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -64,6 +65,7 @@ pub fn run(context: &Context) -> Result<Ending> {
             let root = project.root.display().to_string();
             checks.push(Check::new("project", "ok", root));
             checks.push(state_directory(&project.state));
+            checks.extend(disk(&project));
             checks.push(daemon(&project));
             checks.extend(agents(&project));
         }
@@ -149,6 +151,15 @@ fn state_directory(path: &Path) -> Check {
         return Check::new(name, "failed", detail).hint(format!("chmod 700 {shown}"));
     }
     Check::new(name, "ok", shown)
+}
+
+/// Whether there is room to start agents.
+fn disk(project: &Project) -> Option<Check> {
+    let limits = config::load(project, &orch_daemon::adapters()).ok()?.limits;
+    let places = [project.state.as_path(), project.root.as_path()];
+    let short = space::shortage(places, limits.free_space_bytes)?;
+    let check = Check::new("disk", "failed", format!("nothing is started: {short}"));
+    Some(check.hint("make room; what waits then goes on by itself"))
 }
 
 /// Whether the database opens and somebody answers: a daemon, or this process for itself.

@@ -1,0 +1,10 @@
+//! The machine fails, for real: the daemon, its supervisors and its commands on a disk that is
+//! full, slow or broken, with files gone or forged, and with too few processes and descriptors.
+//!
+//! Each test says in its comment which fault it injects and what must hold. A fault that the
+//! machine at hand cannot inject is skipped in words. Nothing here sleeps to wait for something.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod disk;
+mod storage;
