@@ -4,7 +4,7 @@
 //! healed when a daemon starts. One thread writes them in order, so the loop never waits for it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use orch_core::run::Run;
 use orch_host::run_dir::RunDir;
 
+use crate::careful;
 use crate::convert;
 
 /// The hand that writes the copies.
@@ -51,7 +52,7 @@ impl Scribe {
     /// Rewrites the copy if it does not say what the row says.
     pub(crate) fn heal(&self, run: &Run) {
         let dir = RunDir::new(&self.runs, &run.id);
-        if fs::read_to_string(dir.run_json()).ok().as_deref() != Some(page(run).as_str()) {
+        if !says(&dir.run_json(), &page(run)) {
             self.write(run);
         }
     }
@@ -70,6 +71,14 @@ fn page(run: &Run) -> String {
     json.map_or_else(|_| String::new(), |json| json + "\n")
 }
 
+/// Whether the file is there and holds exactly this text. No more than that is read.
+fn says(path: &Path, text: &str) -> bool {
+    let mut found = String::new();
+    let read = careful::open_regular(path)
+        .and_then(|file| file.take(text.len() as u64 + 1).read_to_string(&mut found));
+    read.is_ok() && found == text
+}
+
 fn write_all(pages: &Receiver<Page>) {
     for page in pages {
         // A copy that cannot be written now is healed at the next change or start.
@@ -84,6 +93,12 @@ fn replace(page: &Page) -> io::Result<()> {
     }
     let path = page.dir.run_json();
     let new = path.with_extension("json.new");
-    fs::write(&new, &page.text)?;
+    // What is there was left by a daemon that died, or by an agent to catch what is written.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = careful::options().write(true).create_new(true).open(&new)?;
+    file.write_all(page.text.as_bytes())?;
     fs::rename(&new, path)
 }

@@ -58,6 +58,13 @@ pub fn shortage<'a>(
     })
 }
 
+/// Whether something failed only because there was no room, by what the system, or git, said.
+pub(crate) fn is_lack_of_space(said: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded"]
+        .iter()
+        .any(|words| said.to_lowercase().contains(&words.to_lowercase()))
+}
+
 fn usual_floor(disk: u64) -> u64 {
     FLOOR_BYTES.min(disk / FLOOR_PART)
 }

@@ -19,6 +19,7 @@ use orch_host::transcript::Transcript;
 use super::jobs::{Jobs, caught};
 use super::live::LiveRun;
 use super::machine::Machine;
+use crate::careful;
 use crate::convert;
 use crate::log::LogLine;
 use crate::shared::locked;
@@ -64,13 +65,8 @@ impl Output {
 
 fn create_empty(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let mut options = std::fs::OpenOptions::new();
-    options
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(nofollow);
+    let mut options = careful::options();
+    options.append(true).create(true).mode(0o600);
     options.open(path).map(drop)
 }
 

@@ -15,6 +15,7 @@ use super::machine::Machine;
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
+use crate::space;
 
 impl Machine {
     /// Reports an end. The caller has claimed the harvest; it is released if this fails, so that
@@ -67,7 +68,7 @@ impl Machine {
         };
         report.warnings.extend(record.warnings.iter().cloned());
         report.warnings.extend(leaked(record));
-        self.save(live, &mut report);
+        self.save(live, &mut report)?;
         Ok(report)
     }
 
@@ -78,7 +79,7 @@ impl Machine {
             return Err(io::Error::other("processes of it still live"));
         }
         if !live.dir.path().try_exists()? {
-            return Ok(self.lost_with_output(live, end));
+            return self.lost_with_output(live, end);
         }
         let length = std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
         let finished = finish(live, length, convert::now())?;
@@ -90,25 +91,29 @@ impl Machine {
             warnings: finished.summary.warnings,
             ..Report::bare(end, convert::now())
         };
-        self.save(live, &mut report);
+        self.save(live, &mut report)?;
         Ok(report)
     }
 
     /// The end of a run whose directory is gone: there is nothing to read any more.
-    fn lost_with_output(&self, live: &LiveRun, end: End) -> Report {
+    fn lost_with_output(&self, live: &LiveRun, end: End) -> io::Result<Report> {
         let gone = live.dir.path().display();
         let mut report = Report {
             warnings: vec![format!("what it wrote is gone: {gone} was removed")],
             ..Report::bare(end, convert::now())
         };
-        self.save(live, &mut report);
-        report
+        self.save(live, &mut report)?;
+        Ok(report)
     }
 
     /// Commits what the agent left. Trouble here never changes the outcome.
-    fn save(&self, live: &LiveRun, report: &mut Report) {
+    ///
+    /// # Errors
+    /// There is no room on the disk. The end is not reported then: work that is in no commit
+    /// would count as none, and there will be room again.
+    fn save(&self, live: &LiveRun, report: &mut Report) -> io::Result<()> {
         let Some(branch) = &live.run.branch else {
-            return;
+            return Ok(());
         };
         let message = format!(
             "{}\n\nLeft uncommitted by {} in {}.",
@@ -122,10 +127,15 @@ impl Machine {
                 report.commit = saved.commit;
                 report.warnings.extend(saved.warnings);
             }
-            Err(error) => report
-                .warnings
-                .push(format!("its work was not committed: {}", chain(&error))),
+            Err(error) => {
+                let text = format!("its work was not committed: {}", chain(&error));
+                if space::is_lack_of_space(&text) {
+                    return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+                }
+                report.warnings.push(text);
+            }
         }
+        Ok(())
     }
 }
 

@@ -26,6 +26,7 @@ use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
+use crate::space;
 
 impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
@@ -34,6 +35,14 @@ impl Machine {
         let started = caught(|| self.try_start(run, task, output)).unwrap_or_else(|panic| {
             let evidence = "starting the agent";
             Err(failure(FailureCode::SpawnFailed, panic, evidence))
+        });
+        let started = started.map_err(|failure| match space::is_lack_of_space(&failure.message) {
+            // Whatever it was that found no room: it passes, and the task did nothing wrong.
+            true => Failure {
+                code: FailureCode::NoResources,
+                ..failure
+            },
+            false => failure,
         });
         if let Err(failure) = started
             && !self.abandon(&id, failure)

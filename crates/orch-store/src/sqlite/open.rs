@@ -86,7 +86,7 @@ fn check_library() -> Answer<()> {
 }
 
 /// The file beside the database that holds what was committed last.
-fn log_of(path: &Path) -> PathBuf {
+pub fn log_of(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }
 
@@ -234,6 +234,18 @@ fn make_durable(inner: &rusqlite::Connection) -> Answer<()> {
 /// Notes whether a writer has the database open.
 pub(super) fn note_open(inner: &rusqlite::Connection, open: bool) -> Answer<()> {
     execute(inner, sql::SET_STATE, [open]).map(drop)
+}
+
+/// Moves what is in the log into the database, as far as no reader needs it. Done before closing,
+/// for a log whose name somebody has removed is gone with the last descriptor.
+pub(super) fn fold_log(inner: &rusqlite::Connection) -> Answer<()> {
+    first(inner, "PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(())).map(drop)
+}
+
+/// Sees to it that closing writes nothing.
+pub(super) fn leave_log(inner: &rusqlite::Connection) -> Answer<()> {
+    inner.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
 }
 
 /// Asks SQLite whether the file is whole.

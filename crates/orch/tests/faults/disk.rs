@@ -7,6 +7,8 @@ use std::process::Command;
 
 use orch_field::Project;
 
+use crate::skipped;
+
 /// Set in the process that has a mount table of its own.
 const OWN_MOUNTS: &str = "ORCH_TEST_OWN_MOUNTS";
 
@@ -27,7 +29,7 @@ pub fn own_mounts(test: &str) -> bool {
     };
     let permitted = unshare().arg("true").output();
     if !permitted.is_ok_and(|output| output.status.success()) {
-        println!("skipped: this user may not have a mount table of its own (unshare --mount)");
+        skipped("this user may not have a mount table of its own (unshare --mount)");
         return false;
     }
     let status = unshare()
@@ -118,7 +120,7 @@ impl Faults {
         let library = std::env::current_exe().unwrap();
         let library = library.parent().unwrap().join("liborch_preload.so");
         if !library.exists() {
-            println!("skipped: nothing can be loaded between orch and the C library here");
+            skipped("nothing can be loaded between orch and the C library here");
             return None;
         }
         let rules = project.outside("rules");

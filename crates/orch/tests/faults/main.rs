@@ -7,4 +7,17 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod disk;
+mod records;
+mod repository;
 mod storage;
+mod storage_faults;
+mod storage_state;
+
+/// Says that a fault cannot be injected here, and why.
+#[expect(
+    clippy::print_stdout,
+    reason = "a skipped test is seen by whoever runs it"
+)]
+fn skipped(reason: &str) {
+    println!("skipped: {reason}");
+}

@@ -11,7 +11,7 @@ use crate::disk::{SmallDisk, own_mounts};
 
 /// Agents that note their beginning, wait at a gate, and note their end. Gate and ledger are
 /// outside the project, on a disk that works.
-const GATED: &str = "\
+pub const GATED: &str = "\
 [agents.worker]\nadapter = \"shell\"\ncommand = '''
 echo \"start $ORCH_RUN_ID\" >> \"$LEDGER\"
 echo began
@@ -29,7 +29,7 @@ pub struct Outside {
 
 impl Outside {
     pub fn new() -> Self {
-        let directory = tempfile::tempdir_in("/tmp").unwrap();
+        let directory = tempfile::tempdir().unwrap();
         fifo(&directory.path().join("gate"));
         Self { directory }
     }
@@ -94,13 +94,13 @@ fn add_until_refused(project: &Project, more: &[&str]) -> (Vec<String>, String) 
     }
 }
 
-fn ids(project: &Project) -> Vec<String> {
+pub fn ids(project: &Project) -> Vec<String> {
     let tasks = project.json(&["task", "list", "--limit", "10000"]);
     let tasks = tasks.as_array().unwrap().iter();
     tasks.map(|task| text(task, "id").to_owned()).collect()
 }
 
-fn assert_all_kept(project: &Project, acknowledged: &[String]) {
+pub fn assert_all_kept(project: &Project, acknowledged: &[String]) {
     let mut kept = ids(project);
     let mut acknowledged = acknowledged.to_vec();
     kept.sort_unstable();
@@ -111,7 +111,7 @@ fn assert_all_kept(project: &Project, acknowledged: &[String]) {
     );
 }
 
-fn running(project: &Project, served: &mut Served, count: usize) -> (Vec<String>, Vec<Value>) {
+pub fn running(project: &Project, served: &mut Served, count: usize) -> (Vec<String>, Vec<Value>) {
     let tasks: Vec<String> = (0..count)
         .map(|n| project.add(&format!("task {n}"), &[]))
         .collect();
@@ -163,4 +163,168 @@ fn a_full_disk_loses_neither_an_end_nor_an_acknowledged_task() {
     }
     assert_eq!(outside.ledger().matches("start ").count(), all.len());
     assert_eq!(served.drain(), Some(0));
+}
+
+/// Fault 9. Injected: the disk is filled until less is free than must be for a start. Held: tasks
+/// can be added and say that they wait for room on the disk; status and doctor say how much there
+/// is; nothing is started, and what runs goes on; all of it is started, without a restart, when
+/// there is room again.
+///
+/// Promise 23.
+#[test]
+fn nothing_is_started_on_a_nearly_full_disk() {
+    if !own_mounts("storage::nothing_is_started_on_a_nearly_full_disk") {
+        return;
+    }
+    let (disk, outside) = (SmallDisk::new(64), Outside::new());
+    let project = disk.project(GATED);
+    let mut served = project.serve_with(&[], &outside.environment());
+    running(&project, &mut served, 1);
+    let filler = disk.fill(2 << 20);
+    served.wait_for(|line| line["event"] == "disk_low");
+    let waiting = project.add("waits for room", &[]);
+    let why = project.task(&waiting);
+    let wait = (text(&why["wait"], "code"), text(&why["wait"], "actor"));
+    assert_eq!(wait, ("disk", "person"));
+    let paused = project.json(&["status"]);
+    assert!(text(&paused, "paused").contains("3MiB must be"), "{paused}");
+    let doctor = String::from_utf8(project.output(&["doctor"]).stdout).unwrap();
+    assert!(doctor.contains("nothing is started"), "{doctor}");
+
+    let _gate = outside.open_gate(10);
+    served.wait_for_events("task_done", 1);
+    assert_eq!(project.task(&waiting)["status"], "todo");
+    drop(filler);
+    served.wait_for(|line| line["event"] == "disk_ok");
+    served.wait_for_events("task_done", 1);
+    assert_eq!(project.json(&["status"])["paused"], Value::Null);
+    assert_eq!(served.drain(), Some(0));
+}
+
+/// Fault 9. Injected: twenty times the disk is filled, each time with four KiB more left over, so
+/// that a commit meets its end at another byte; every fifth time the daemon is killed on it. Held:
+/// each time exactly the acknowledged tasks are there, and the next task can be added as soon as
+/// there is room.
+///
+/// Promises 22, 23.
+#[test]
+fn a_disk_that_fills_up_at_any_commit_loses_nothing() {
+    if !own_mounts("storage::a_disk_that_fills_up_at_any_commit_loses_nothing") {
+        return;
+    }
+    let disk = SmallDisk::new(48);
+    let project = disk.project("");
+    let mut served = project.serve(&[]);
+    let mut acknowledged = Vec::new();
+    for round in 0..20 {
+        let filler = disk.fill(round * 4096);
+        let (added, said) = add_until_refused(&project, &[]);
+        assert!(said.contains("disk is full"), "{said}");
+        acknowledged.extend(added);
+        if round % 5 == 4 {
+            served.signal(rustix::process::Signal::KILL);
+            drop(filler);
+            drop(served);
+            served = project.serve(&[]);
+        } else {
+            drop(filler);
+        }
+        acknowledged.push(project.add("there is room", &[]));
+        assert_all_kept(&project, &acknowledged);
+    }
+    assert_eq!(served.drain(), Some(0));
+}
+
+const PRINTER: &str = "[agents.worker]\nadapter = \"shell\"\ncommand = '''
+if yes 'a line of output that is quite long' 2>/dev/null; then exit 0; else exit 3; fi
+'''\n[defaults]\nworkspace = \"shared\"\nmax_attempts = 1\n";
+
+/// Fault 8. Injected: an agent prints until the disk is full. Held: its output is on disk up to
+/// the last byte that found room, its end is recorded as it was, with its own exit code, and its
+/// events are whole; nothing else is started meanwhile, and work goes on without a restart.
+///
+/// Promises 20, 21, 23.
+#[test]
+fn an_agent_that_fills_the_disk_with_its_output_ends_as_it_ended() {
+    if !own_mounts("storage::an_agent_that_fills_the_disk_with_its_output_ends_as_it_ended") {
+        return;
+    }
+    let disk = SmallDisk::new(64);
+    let project = disk.project(PRINTER);
+    let filler = disk.fill(12 << 20);
+    let mut served = project.serve(&[]);
+    let task = project.add("prints", &[]);
+    served.wait_for(|line| line["event"] == "disk_low");
+    wait_for_record(&project, &project.last_run(&task));
+    let printed = fs::read(project.run_dir(&project.last_run(&task)).join("out.log")).unwrap();
+    drop(filler);
+    served.wait_for_events("run_ended", 1);
+
+    let run = project.last_run(&task);
+    assert_eq!(outcome(&run), ("failed", Some(3)), "{run}");
+    let dir = project.run_dir(&run);
+    assert_eq!(fs::read(dir.join("out.log")).unwrap(), printed);
+    let line = b"a line of output that is quite long\n";
+    assert!(printed.len() > 1 << 20, "{}", printed.len());
+    let whole = printed.len() / line.len() * line.len();
+    assert!(
+        printed[..whole]
+            .chunks(line.len())
+            .all(|chunk| chunk == line)
+    );
+    let events = fs::read_to_string(dir.join("events.jsonl")).unwrap();
+    for (at, event) in events.lines().enumerate() {
+        let event: Value = serde_json::from_str(event).unwrap();
+        assert_eq!(event["seq"], at + 1);
+    }
+    assert_eq!(served.drain(), Some(0));
+}
+
+/// Fault 10. Injected: no file of the daemon, and of what it starts, may grow beyond 256 KiB, and
+/// an agent prints more than that. Held: the agent is ended by the signal SIGXFSZ as it would be
+/// anywhere; the supervisor and the daemon live on and record that; a task that cannot be recorded
+/// is refused with the reason, and the next is taken when files may grow again.
+///
+/// Promise 23.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_on_the_size_of_files_ends_agents_and_not_orch() {
+    const SIGXFSZ: i32 = 25;
+    let agents = "[agents.worker]\nadapter = \"shell\"\ncommand = \"yes\"\n\
+                  [defaults]\nworkspace = \"shared\"\nmax_attempts = 1\n";
+    let project = Project::new(agents);
+    let mut served = project.serve(&[]);
+    limit_files(&served, Some(256 << 10));
+    let task = project.add("prints", &[]);
+    served.wait_for_events("run_running", 1);
+    let run = project.last_run(&task);
+    wait_for_record(&project, &run);
+    let (added, said) = add_until_refused(&project, &["--label", "x", "--depends-on", &task]);
+    assert!(said.contains("refused to write"), "{said}");
+    assert_eq!(project.json(&["status"])["service"], "serving");
+
+    limit_files(&served, None);
+    served.wait_for_events("run_ended", 1);
+    let run = project.last_run(&task);
+    assert_eq!(run["signal"], SIGXFSZ, "{run}");
+    assert_eq!(run["status"], "failed");
+    let mut all = added;
+    all.push(task);
+    all.push(project.add("files may grow again", &[]));
+    assert_all_kept(&project, &all);
+    drop(served);
+}
+
+#[cfg(target_os = "linux")]
+fn limit_files(served: &Served, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let pid = Pid::from_raw(i32::try_from(served.pid()).unwrap());
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let current = bytes.or(maximum);
+    prlimit(pid, Resource::Fsize, Rlimit { current, maximum }).unwrap();
+}
+
+/// The status of a run and its exit code.
+pub fn outcome(run: &Value) -> (&str, Option<i64>) {
+    (text(run, "status"), run["exit_code"].as_i64())
 }
