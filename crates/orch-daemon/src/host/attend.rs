@@ -134,7 +134,10 @@ impl Attendants {
 fn watch_output(machine: &Arc<Machine>) -> (Output, Option<JoinHandle<()>>) {
     let (changed, changes) = channel();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if let Ok(event) = event {
+        // Not that somebody looked at it: the daemon does, for as long as it does not like it.
+        if let Ok(event) = event
+            && !event.kind.is_access()
+        {
             for path in event.paths {
                 let _ = changed.send(path);
             }
