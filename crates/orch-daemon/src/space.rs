@@ -14,6 +14,9 @@ const FLOOR_BYTES: u64 = 2 << 30;
 /// On a small disk the floor is its size divided by this.
 const FLOOR_PART: u64 = 20;
 
+/// A disk with less than this free counts as full.
+const FULL_BYTES: u64 = 1 << 20;
+
 /// Too little room on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortage {
@@ -58,11 +61,20 @@ pub fn shortage<'a>(
     })
 }
 
-/// Whether something failed only because there was no room, by what the system, or git, said.
-pub(crate) fn is_lack_of_space(said: &str) -> bool {
-    ["No space left on device", "Disk quota exceeded"]
-        .iter()
-        .any(|words| said.to_lowercase().contains(&words.to_lowercase()))
+/// Whether something failed because there was no room: by what the system or git said of it, or,
+/// since git does not always say, by how little is free on these disks now.
+pub(crate) fn is_lack_of_space<'a>(
+    said: &str,
+    directories: impl IntoIterator<Item = &'a Path>,
+) -> bool {
+    let says_so = [
+        "No space left on device",
+        "Out of diskspace",
+        "quota exceeded",
+    ]
+    .iter()
+    .any(|words| said.contains(words));
+    says_so || shortage(directories, Some(FULL_BYTES)).is_some()
 }
 
 fn usual_floor(disk: u64) -> u64 {

@@ -15,7 +15,6 @@ use super::machine::Machine;
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
-use crate::space;
 
 impl Machine {
     /// Reports an end. The caller has claimed the harvest; it is released if this fails, so that
@@ -119,22 +118,27 @@ impl Machine {
             "{}\n\nLeft uncommitted by {} in {}.",
             live.task.title, live.run.agent, live.run.id
         );
+        let worktree = self.shared.project.worktrees().join(live.task.id.as_str());
+        if matches!(worktree.try_exists(), Ok(false)) {
+            let gone = worktree.display();
+            let warning = format!("its worktree {gone} is gone: what was in no commit is lost");
+            report.warnings.push(warning);
+        }
         let saved = self
             .workspaces()
             .and_then(|workspaces| workspaces.save(&live.task.id, branch, &message));
-        match saved {
+        let warnings = match saved {
             Ok(saved) => {
                 report.commit = saved.commit;
-                report.warnings.extend(saved.warnings);
+                saved.warnings
             }
-            Err(error) => {
-                let text = format!("its work was not committed: {}", chain(&error));
-                if space::is_lack_of_space(&text) {
-                    return Err(io::Error::new(io::ErrorKind::StorageFull, text));
-                }
-                report.warnings.push(text);
-            }
+            Err(error) => vec![format!("its work was not committed: {}", chain(&error))],
+        };
+        let said = warnings.join("; ");
+        if !warnings.is_empty() && self.lacks_space(&said) {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, said));
         }
+        report.warnings.extend(warnings);
         Ok(())
     }
 }

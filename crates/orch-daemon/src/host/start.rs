@@ -26,7 +26,6 @@ use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
-use crate::space;
 
 impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
@@ -36,14 +35,7 @@ impl Machine {
             let evidence = "starting the agent";
             Err(failure(FailureCode::SpawnFailed, panic, evidence))
         });
-        let started = started.map_err(|failure| match space::is_lack_of_space(&failure.message) {
-            // Whatever it was that found no room: it passes, and the task did nothing wrong.
-            true => Failure {
-                code: FailureCode::NoResources,
-                ..failure
-            },
-            false => failure,
-        });
+        let started = started.map_err(|failure| self.blame_the_disk(failure));
         if let Err(failure) = started
             && !self.abandon(&id, failure)
         {
@@ -52,6 +44,22 @@ impl Machine {
             if let Ok(adapter) = find_adapter(&again.0) {
                 self.attend(again.0, again.1, dir, adapter, output);
             }
+        }
+    }
+
+    /// Whatever it was that found no room: it passes, and the task did nothing wrong.
+    fn blame_the_disk(&self, failure: Failure) -> Failure {
+        let is_about_files = matches!(
+            failure.code,
+            FailureCode::WorkspaceFailed | FailureCode::SpawnFailed | FailureCode::NoResources
+        );
+        if !is_about_files || !self.lacks_space(&failure.message) {
+            return failure;
+        }
+        Failure {
+            code: FailureCode::NoResources,
+            message: format!("no space left on the disk: {}", failure.message),
+            ..failure
         }
     }
 
