@@ -214,6 +214,9 @@ pub struct Status {
     pub last_event: u64,
     /// What is wrong with the configuration file, if the running one is an older one.
     pub config_error: Option<String>,
+    /// Why nothing is started at present although somebody serves: too little room on the disk.
+    #[serde(default)]
+    pub paused: Option<String>,
 }
 
 /// How many tasks there are in each status.

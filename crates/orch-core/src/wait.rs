@@ -32,6 +32,8 @@ text_enum! {
         Turn = "turn",
         /// Nobody serves this project.
         NotServed = "not_served",
+        /// Room on the disk.
+        Disk = "disk",
         /// orch was told to start nothing more.
         Draining = "draining",
         /// The time of the next attempt.
@@ -91,6 +93,8 @@ pub enum Service {
     Draining,
     /// There is no daemon.
     Stopped,
+    /// A daemon serves the project and starts nothing, because the disk is nearly full.
+    NoSpace,
 }
 
 /// Says why `task` does not move; `None` if it has ended.
@@ -262,6 +266,12 @@ fn queued(task: &Task, config: &Config, live: &[Run], service: Service) -> Wait 
         Service::Draining => {
             let message = "orch is ending and starts nothing more".to_owned();
             return wait(WaitCode::Draining, Actor::Person, message);
+        }
+        Service::NoSpace => {
+            let message = "too little room on the disk to start anything ('orch doctor' says how \
+                           much): make room and it goes on by itself"
+                .to_owned();
+            return wait(WaitCode::Disk, Actor::Person, message);
         }
         Service::Serving => {}
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use orch_api::client::Client;
 use orch_core::TaskId;
 use orch_core::wait::Service;
-use orch_store::sqlite::SqliteStore;
+use orch_store::sqlite::{SqliteStore, log_of};
 use orch_store::{Reader, Store};
 use tower::ServiceExt;
 
@@ -25,7 +25,8 @@ use crate::log::{LogLine, LogSink};
 use crate::project::Project;
 use crate::scribe::Scribe;
 use crate::shared::{Parts, Shared, adapters, locked};
-use crate::signals::SignalWatch;
+use crate::signals::{self, SignalWatch};
+use crate::strangers;
 use crate::wake::{End, Ending, Wake};
 
 /// Ended runs whose `run.json` is compared with the database at start.
@@ -257,7 +258,9 @@ fn ground(project: &Project, lock: &StateLock) -> Result<Vec<Place>, StartError>
         }
     };
     let (locked, database) = (project.lock(), project.database());
+    let log = log_of(&database);
     Ok(vec![
+        Place::of(&log).map_err(looking_at(log.clone()))?,
         lock.place(&locked).map_err(looking_at(locked.clone()))?,
         Place::of(&database).map_err(looking_at(database.clone()))?,
     ])
@@ -282,12 +285,17 @@ impl Foundation {
         verbose: bool,
         log: LogSink,
     ) -> Result<Self, StartError> {
+        signals::outlive_file_limits();
         let config = config::load(project, &adapters())?;
+        refuse_to_begin_anew(project)?;
         let store = SqliteStore::open(&project.database())?;
         let ground = ground(project, lock)?;
         orch_host::failpoint::serve(&project.runs());
-        tell_opening(&store, project, &log);
+        tell_opening(&store, &log);
         let mut reader = store.reader()?;
+        if service == Service::Serving {
+            strangers::look(project, reader.as_mut(), &log)?;
+        }
         let last_event = reader.last_event()?;
         let (wakes, woken) = channel();
         let shared = Arc::new(Shared::new(Parts {
@@ -358,7 +366,7 @@ impl Foundation {
 }
 
 /// Says what was remarkable about the database when it was opened.
-fn tell_opening(store: &SqliteStore, project: &Project, log: &LogSink) {
+fn tell_opening(store: &SqliteStore, log: &LogSink) {
     let opening = store.opening();
     let say = |level, message: String| log.say(LogLine::note(level, "database", message));
     if opening.unclean_stop {
@@ -382,17 +390,18 @@ fn tell_opening(store: &SqliteStore, project: &Project, log: &LogSink) {
             ),
         );
     }
-    let runs = std::fs::read_dir(project.runs()).is_ok_and(|mut runs| runs.next().is_some());
-    if opening.created && runs {
-        let runs = project.runs();
-        say(
-            "error",
-            format!(
-                "made a new database, but {} holds older runs",
-                runs.display()
-            ),
-        );
+}
+
+/// A database that is gone is not begun anew while there are runs that it must have known.
+fn refuse_to_begin_anew(project: &Project) -> Result<(), StartError> {
+    let (database, runs) = (project.database(), project.runs());
+    let is_gone = matches!(database.try_exists(), Ok(false));
+    let knew_runs = || std::fs::read_dir(&runs).is_ok_and(|mut runs| runs.next().is_some());
+    // A log without its database is refused by the store, which knows more about it.
+    if is_gone && knew_runs() && !log_of(&database).exists() {
+        return Err(StartError::DatabaseMissing { database, runs });
     }
+    Ok(())
 }
 
 fn duty(options: &Options, reader: &mut dyn Reader) -> Result<Duty, StartError> {

@@ -30,7 +30,7 @@ use crate::log::{LogLine, chain};
 use crate::scribe::Scribe;
 use crate::shared::Shared;
 use crate::wake::{End, Ending, NotDone, Reply, Wake};
-use turn::{Recorded, is_disk_full, is_last, transaction};
+use turn::{Recorded, is_disk_full, is_last, is_unconfirmed, transaction};
 
 /// Most inputs that share one transaction: a bound on how long the first of them waits.
 const BATCH: usize = 512;
@@ -290,6 +290,7 @@ impl EngineLoop {
         let permit_only;
         let permit = match (&self.duty, self.ending) {
             (_, Some(_)) | (Duty::Answer, _) => Permit::Nothing,
+            _ if self.shared.look_for_shortage() => Permit::Nothing,
             (Duty::Only(tasks), None) => {
                 permit_only = tasks.clone();
                 Permit::Only(&permit_only)
@@ -321,14 +322,19 @@ impl EngineLoop {
     ) {
         self.store_trouble("recording", error);
         let message = chain(error);
-        let disk_full = is_disk_full(error);
+        let (disk_full, unknown) = (is_disk_full(error), is_unconfirmed(error));
         for (input, reply) in inputs.into_iter().zip(replies) {
-            let not_done = || NotDone::Store {
-                message: message.clone(),
-                disk_full,
+            let not_done = match unknown {
+                true => NotDone::Unknown {
+                    message: message.clone(),
+                },
+                false => NotDone::Store {
+                    message: message.clone(),
+                    disk_full,
+                },
             };
             match reply {
-                Some(reply) => drop(reply.send(Err(not_done()))),
+                Some(reply) => drop(reply.send(Err(not_done))),
                 None => self.unrecorded.push(input),
             }
         }

@@ -24,6 +24,22 @@ pub enum StartError {
     /// `orch.toml` cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The database is gone and what belongs to it is not.
+    #[error("{} is gone, and {} holds what it knew of", .database.display(), .runs.display())]
+    DatabaseMissing {
+        /// Where the database should be.
+        database: PathBuf,
+        /// The directories of the runs.
+        runs: PathBuf,
+    },
+    /// Agents are at work of whose runs the database knows nothing.
+    #[error("agents are at work that {} knows nothing of: {}", .database.display(), .runs.join(", "))]
+    Strangers {
+        /// The database.
+        database: PathBuf,
+        /// The directories of their runs.
+        runs: Vec<String>,
+    },
     /// The database cannot be used.
     #[error("{0} failed")]
     Store(#[from] StoreError),
@@ -62,6 +78,7 @@ impl StartError {
                 std::io::ErrorKind::AlreadyExists => "conflict",
                 _ => "internal",
             },
+            Self::DatabaseMissing { .. } | Self::Strangers { .. } => "conflict",
             Self::NoSuchTask(_) => "not_found",
         }
     }
@@ -73,6 +90,14 @@ impl StartError {
             Self::Locked { .. } => Some("it answers commands; see 'orch status'".to_owned()),
             Self::Project(error) => error.hint(),
             Self::Config(error) => error.hint(),
+            Self::DatabaseMissing { runs, .. } => Some(format!(
+                "put the database back, or begin anew: move {} away",
+                runs.display()
+            )),
+            Self::Strangers { .. } => Some(
+                "the database may be an older copy: wait until they have ended, or end them"
+                    .to_owned(),
+            ),
             Self::NoSuchTask(_) => Some("'orch task list' shows what there is".to_owned()),
             Self::Io { source, path, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
                 Some(format!("move {} away", path.display()))

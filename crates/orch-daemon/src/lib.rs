@@ -4,6 +4,7 @@
 //! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
 //! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
 
+mod careful;
 mod cleanup;
 mod clock;
 pub mod config;
@@ -24,6 +25,8 @@ pub mod project;
 mod scribe;
 mod shared;
 mod signals;
+pub mod space;
+mod strangers;
 mod wake;
 
 pub use connect::connect;

@@ -4,6 +4,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often the name of a holder is looked for, and the pause in between.
+const NAME_TRIES: u32 = 20;
+const NAME_PAUSE: Duration = Duration::from_millis(5);
 
 /// The lock, held until dropped. The kernel lets go of it when the process dies.
 #[derive(Debug)]
@@ -74,7 +79,9 @@ impl StateLock {
             .map_err(LockError::Io)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&mut file))),
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held(settled_holder(&mut file)));
+            }
             Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
         }
         let text = format!("{purpose}, pid {}\n", std::process::id());
@@ -92,14 +99,27 @@ impl StateLock {
     }
 }
 
-fn holder(file: &mut File) -> String {
-    let mut text = String::new();
-    // The holder may be just writing its name; an empty answer is an answer.
-    let _ = file.take(200).read_to_string(&mut text);
-    match text.trim() {
-        "" => "another process".to_owned(),
-        text => text.to_owned(),
+/// Who holds the lock. Between taking it and writing its name a holder is nameless, or looks like
+/// the one before it; so the name is read until it is the same twice.
+fn settled_holder(file: &mut File) -> String {
+    let mut last = None;
+    for _ in 0..NAME_TRIES {
+        let now = holder(file);
+        if now.is_some() && now == last {
+            break;
+        }
+        last = now;
+        std::thread::sleep(NAME_PAUSE);
     }
+    last.unwrap_or_else(|| "another process".to_owned())
+}
+
+fn holder(file: &mut File) -> Option<String> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(200).read_to_string(&mut text).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,6 +17,7 @@ use orch_core::run::Run;
 use orch_host::failpoint::{self, Point};
 use orch_host::run_dir::RunDir;
 
+use crate::careful;
 use crate::convert;
 use crate::shared::locked;
 
@@ -72,7 +73,7 @@ impl Scribe {
     /// Rewrites the copy if it does not say what the row says.
     pub(crate) fn heal(&self, run: Run) {
         let dir = RunDir::new(&self.runs, &run.id);
-        if fs::read_to_string(dir.run_json()).ok().as_deref() != Some(page(&run).as_str()) {
+        if !says(&dir.run_json(), &page(&run)) {
             self.write(vec![run]);
         }
     }
@@ -90,6 +91,14 @@ impl Scribe {
 fn page(run: &Run) -> String {
     let json = serde_json::to_string_pretty(&convert::run(run));
     json.map_or_else(|_| String::new(), |json| json + "\n")
+}
+
+/// Whether the file is there and holds exactly this text. No more than that is read.
+fn says(path: &Path, text: &str) -> bool {
+    let mut found = String::new();
+    let read = careful::open_regular(path)
+        .and_then(|file| file.take(text.len() as u64 + 1).read_to_string(&mut found));
+    read.is_ok() && found == text
 }
 
 fn write_all(desk: &Desk, runs: &Path) {
@@ -124,7 +133,13 @@ impl Desk {
 fn replace(dir: &RunDir, text: &str) -> io::Result<()> {
     let path = dir.run_json();
     let new = path.with_extension("json.new");
-    fs::write(&new, text)?;
+    // What is there was left by a daemon that died, or by an agent to catch what is written.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = careful::options().write(true).create_new(true).open(&new)?;
+    file.write_all(text.as_bytes())?;
     failpoint::hit(Point::CopyWritten);
     fs::rename(&new, path)?;
     failpoint::hit(Point::CopyRenamed);

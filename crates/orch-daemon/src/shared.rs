@@ -12,6 +12,7 @@ use crate::config::{self, Loaded};
 use crate::lock::Place;
 use crate::log::{LogLine, LogSink};
 use crate::project::Project;
+use crate::space::{self, Shortage};
 use crate::wake::Wake;
 
 /// A lock whose owner died is taken over: what it guards is replaced as a whole, never half.
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     config_error: Mutex<Option<String>>,
     max_agents: Option<u32>,
     service: AtomicU8,
+    /// Why nothing is started although somebody serves.
+    shortage: Mutex<Option<Shortage>>,
     news: watch::Sender<u64>,
     output: watch::Sender<u64>,
 }
@@ -67,6 +70,7 @@ impl Shared {
             config_error: Mutex::default(),
             max_agents: parts.max_agents,
             service: AtomicU8::new(parts.service as u8),
+            shortage: Mutex::default(),
             news: watch::Sender::new(0),
             output: watch::Sender::new(0),
         }
@@ -130,10 +134,36 @@ impl Shared {
 
     pub(crate) fn service(&self) -> Service {
         match self.service.load(Ordering::Relaxed) {
+            0 if self.shortage().is_some() => Service::NoSpace,
             0 => Service::Serving,
             1 => Service::Draining,
             _ => Service::Stopped,
         }
+    }
+
+    /// Why nothing is started although somebody serves: what the loop found last.
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        locked(&self.shortage).clone()
+    }
+
+    /// Looks at the disks, and says when they have become too full or roomy again.
+    pub(crate) fn look_for_shortage(&self) -> bool {
+        let floor = self.config().limits.free_space_bytes;
+        let places = [self.project.state.as_path(), self.project.root.as_path()];
+        let now = space::shortage(places, floor);
+        let before = std::mem::replace(&mut *locked(&self.shortage), now.clone());
+        match (&before, &now) {
+            (None, Some(short)) => {
+                let message = format!("nothing is started: {short}");
+                self.log.say(LogLine::note("warn", "disk_low", message));
+            }
+            (Some(_), None) => {
+                let message = "there is room on the disk again; work goes on";
+                self.log.say(LogLine::note("info", "disk_ok", message));
+            }
+            _ => {}
+        }
+        now.is_some()
     }
 
     pub(crate) fn set_service(&self, service: Service) {

@@ -3,13 +3,25 @@
 //! SIGHUP reads the configuration again.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Once};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::notify;
 use crate::wake::{Ending, Wake};
+
+/// A file that may not grow any more is an error to be told and no reason to die. Handled and not
+/// ignored, so that it is as ever in every program that is started.
+pub(crate) fn outlive_file_limits() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Where no handler can be had, the limit ends this process; nothing is lost by that.
+        let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    });
+}
 
 /// Turns signals into wakes until dropped.
 pub(crate) struct SignalWatch(Handle);

@@ -60,6 +60,8 @@ pub(crate) enum NotDone {
     LandingUnfinished,
     /// The store failed; nothing was changed.
     Store { message: String, disk_full: bool },
+    /// The store failed in the last step: nobody knows whether it was recorded.
+    Unknown { message: String },
 }
 
 /// What is to be told when a daemon that ends by itself has ended. Both empty: all is well.

@@ -5,6 +5,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use orch_core::outcome::Verdict;
 use orch_core::{RunId, Timestamp};
@@ -328,18 +329,39 @@ fn output_that_is_missing_is_said_and_never_a_success() {
 }
 
 #[test]
-fn what_is_not_a_regular_file_is_refused_at_once() {
-    let run = Run::new("shell");
-    std::os::unix::fs::symlink("/etc/passwd", run.dir.out_log()).unwrap();
-    let open = |run: &Run| {
-        Transcript::open(run.dir.clone(), find("shell").unwrap())
-            .err()
-            .unwrap()
+fn what_is_not_a_regular_file_is_passed_over_and_said() {
+    let link = |path: &Path| std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+    let fifo = |path: &Path| {
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap();
     };
-    assert!(open(&run).to_string().contains("out.log"));
-    fs::remove_file(run.dir.out_log()).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, run.dir.out_log(), rustix::fs::Mode::RWXU).unwrap();
-    assert!(open(&run).to_string().contains("not a regular file"));
+    let directory = |path: &Path| fs::create_dir(path).unwrap();
+    let kinds: [&dyn Fn(&Path); 3] = [&link, &fifo, &directory];
+    for make in kinds {
+        let run = Run::new("shell");
+        make(&run.dir.out_log());
+        let finished = run.open().finish(9, NOW).unwrap();
+        let warnings = finished.summary.warnings.join("; ");
+        assert!(warnings.contains("out.log"), "{warnings}");
+        assert!(warnings.contains("9 bytes shorter"), "{warnings}");
+        assert_eq!((finished.summary.result, finished.events), (None, 0));
+
+        let run = Run::with("shell", b"one\n");
+        make(&run.dir.events());
+        let finished = run.open().finish(4, NOW).unwrap();
+        assert_eq!(finished.events, 1);
+        let warnings = finished.summary.warnings.join("; ");
+        assert!(
+            warnings.contains("events.jsonl.damaged-1 now"),
+            "{warnings}"
+        );
+        assert!(
+            run.dir
+                .path()
+                .join("events.jsonl.damaged-1")
+                .symlink_metadata()
+                .is_ok()
+        );
+    }
 }
 
 #[test]

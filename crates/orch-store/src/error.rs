@@ -47,7 +47,7 @@ impl StoreError {
     /// Whether the same again can succeed once there is room on the disk.
     #[must_use]
     pub const fn is_disk_full(&self) -> bool {
-        matches!(self.cause, Cause::DiskFull(_))
+        matches!(self.cause, Cause::DiskFull(_) | Cause::WriteRefused(_))
     }
 
     /// Whether the same again can succeed once another process lets go of the database.
@@ -69,7 +69,16 @@ impl StoreError {
     /// database must be opened anew, which checks it.
     #[must_use]
     pub const fn is_last(&self) -> bool {
-        matches!(self.cause, Cause::Stopped(_) | Cause::Disk(_)) || self.is_corrupt()
+        matches!(
+            self.cause,
+            Cause::Stopped(_) | Cause::Disk(_) | Cause::Unconfirmed(_)
+        ) || self.is_corrupt()
+    }
+
+    /// Whether nobody can know, before the database is opened anew, if the transaction is stored.
+    #[must_use]
+    pub const fn is_unconfirmed(&self) -> bool {
+        matches!(self.cause, Cause::Unconfirmed(_))
     }
 
     /// The store's own error inside one that went through the core.
@@ -122,6 +131,10 @@ pub enum Cause {
     /// No room on the disk. Nothing of the transaction is stored.
     #[error("the disk is full")]
     DiskFull(#[source] rusqlite::Error),
+    /// The disk took no bytes for another reason than that it is full: a quota, or a limit on the
+    /// size of files. Nothing of the transaction is stored, and nothing before it is in doubt.
+    #[error("the disk refused to write")]
+    WriteRefused(#[source] rusqlite::Error),
     /// Another process holds the database, for longer than this one waits.
     #[error("another process holds the database locked")]
     Busy(#[source] rusqlite::Error),
@@ -134,6 +147,10 @@ pub enum Cause {
     /// The disk refused to read or write. What it holds now is unknown.
     #[error("the disk failed")]
     Disk(#[source] rusqlite::Error),
+    /// The disk failed while the transaction was made durable. Its rows may be on the disk or not;
+    /// that shows when the database is opened anew.
+    #[error("the disk failed while this was made durable; nobody knows whether it is recorded")]
+    Unconfirmed(#[source] rusqlite::Error),
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] std::io::Error),
@@ -209,6 +226,7 @@ impl From<rusqlite::Error> for Cause {
             (_, Some(Code::DatabaseCorrupt)) => Self::Corrupt(error.to_string()),
             (_, Some(Code::NotADatabase)) => Self::NotADatabase(error.to_string()),
             (_, Some(Code::ReadOnly | Code::PermissionDenied)) => Self::ReadOnly(error),
+            (_, Some(Code::SystemIoFailure)) if is_write(&error) => Self::WriteRefused(error),
             (_, Some(Code::SystemIoFailure)) => Self::Disk(error),
             // A value of a type or a word that this program never writes.
             (
@@ -221,6 +239,13 @@ impl From<rusqlite::Error> for Cause {
             _ => Self::Sql(error),
         }
     }
+}
+
+/// Whether it was a write that failed, of which the system says so at once. A failed read or
+/// flush tells nothing about what the disk holds.
+fn is_write(error: &rusqlite::Error) -> bool {
+    let error = error.sqlite_error();
+    error.is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE)
 }
 
 /// A row that would not fit the rows that are there. The caller has a bug or lost a race.

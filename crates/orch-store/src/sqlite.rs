@@ -22,7 +22,7 @@ use crate::{Reader, Result, Store, StoreError, Transaction};
 use connection::Connection;
 use reader::SqliteReader;
 
-pub use open::Opening;
+pub use open::{Opening, log_of};
 
 /// A store in one SQLite file. Dropping it closes the file; [`SqliteStore::close`] also says
 /// whether that went well.
@@ -92,7 +92,13 @@ impl SqliteStore {
 
     fn note_close(&mut self) -> Result<()> {
         self.closed = true;
+        if self.connection.is_stopped() {
+            // Not a byte more: the next start checks the file and reads what is in the log.
+            return open::leave_log(self.connection.inner())
+                .map_err(|cause| StoreError::new("closing", Some(self.connection.path()), cause));
+        }
         open::note_open(self.connection.inner(), false)
+            .and_then(|()| open::fold_log(self.connection.inner()))
             .map_err(|cause| StoreError::new("closing", Some(self.connection.path()), cause))
     }
 }

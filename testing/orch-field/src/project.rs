@@ -23,9 +23,19 @@ impl Project {
         Self::with_binary(tested_binary(), agents)
     }
 
+    /// The same below this directory, which may be a disk of its own.
+    pub fn new_in(place: &Path, agents: &str) -> Self {
+        let dir = tempfile::tempdir_in(place).unwrap();
+        Self::with_repository(dir, tested_binary()).with_agents(agents)
+    }
+
     /// The same for any `orch`.
     pub fn with_binary(binary: PathBuf, agents: &str) -> Self {
-        let project = Self::bare_with_binary(binary);
+        Self::bare_with_binary(binary).with_agents(agents)
+    }
+
+    fn with_agents(self, agents: &str) -> Self {
+        let project = self;
         project.ok(&["init", "--name", "test"]);
         // In place of what `init` writes: a table may stand in a file only once.
         let text = format!("[project]\nname = \"test\"\ntarget = \"main\"\n{agents}");
@@ -49,10 +59,11 @@ impl Project {
     }
 
     fn bare_with_binary(binary: PathBuf) -> Self {
-        let project = Self {
-            dir: tempfile::tempdir().unwrap(),
-            binary,
-        };
+        Self::with_repository(tempfile::tempdir().unwrap(), binary)
+    }
+
+    fn with_repository(dir: TempDir, binary: PathBuf) -> Self {
+        let project = Self { dir, binary };
         fs::create_dir(project.root()).unwrap();
         fs::create_dir(project.home()).unwrap();
         project.git(&["init", "--quiet", "--initial-branch=main"]);

@@ -16,12 +16,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("orch", &["orch-api", "orch-daemon", "orch-host"]),
     ("orch-field", &["orch-api"]),
+    ("orch-preload", &[]),
     ("orch-sim", &["orch-core", "orch-store"]),
     ("xtask", &["orch-core", "orch-sim", "orch-field"]),
 ];
 
 /// What only the tests of a crate may use.
-const TEST_EDGES: &[(&str, &[&str])] = &[("orch", &["orch-field"])];
+const TEST_EDGES: &[(&str, &[&str])] = &[("orch", &["orch-field", "orch-preload"])];
 
 /// Libraries that carry a meaning, and the only crates that may use them.
 const LIBRARIES: &[(&str, &[&str])] = &[

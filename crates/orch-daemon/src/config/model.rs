@@ -95,6 +95,8 @@ pub struct RunLimits {
     pub stop_grace_ms: u64,
     /// How long what it leaves running may live on, milliseconds.
     pub leak_grace_ms: u64,
+    /// Free space without which nothing is started, bytes; depends on the disk unless given.
+    pub free_space_bytes: Option<u64>,
 }
 
 impl Default for RunLimits {
@@ -103,6 +105,7 @@ impl Default for RunLimits {
             output_bytes: 256 << 20,
             stop_grace_ms: 10_000,
             leak_grace_ms: 2_000,
+            free_space_bytes: None,
         }
     }
 }

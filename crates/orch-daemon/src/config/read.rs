@@ -274,6 +274,10 @@ impl Tree {
             },
             stop_grace_ms: length("stop_grace").unwrap_or(usual.stop_grace_ms),
             leak_grace_ms: length("leak_grace").unwrap_or(usual.leak_grace_ms),
+            free_space_bytes: match self.value(section, "free_space") {
+                Some(Value::Size(bytes)) => Some(*bytes),
+                _ => usual.free_space_bytes,
+            },
         }
     }
 

@@ -128,6 +128,8 @@ const GRACE_MAX_MS: u64 = 10 * 60_000;
 const OUTPUT_MIN_BYTES: u64 = 4 << 10;
 /// Most output to keep, bytes.
 const OUTPUT_MAX_BYTES: u64 = 1 << 40;
+/// Most free space that can be asked for.
+const FREE_SPACE_MAX_BYTES: u64 = 1 << 40;
 
 const RUN_TIME: Kind = Kind::Duration {
     least: limits::TIMEOUT_MIN_MS,
@@ -261,6 +263,16 @@ pub const LIMITS: Section = Section {
             GRACE,
             Some("\"2s\""),
             "how long what an agent leaves running may live on after it",
+        ),
+        key(
+            "free_space",
+            Kind::Size {
+                least: 0,
+                most: FREE_SPACE_MAX_BYTES,
+            },
+            None,
+            "space that must be free on the disk for anything to be started; 2GiB, or a twentieth \
+             of a disk smaller than 40GiB, unless given",
         ),
         key(
             "adapters",

@@ -11,6 +11,7 @@ use crate::cleanup;
 use crate::config;
 use crate::log::chain;
 use crate::project::Project;
+use crate::space;
 
 /// Most run directories that are looked at.
 const RECORDS: usize = 2_000;
@@ -33,6 +34,8 @@ pub struct Facts {
     pub state: Result<PathBuf, (String, Option<String>)>,
     /// Space on its disk.
     pub space: Found<Space>,
+    /// Why nothing would be started for want of it.
+    pub shortage: Option<String>,
     /// Runs at once, as configured.
     pub max_agents: u32,
     /// The repository.
@@ -94,6 +97,11 @@ pub fn gather(project: &Project, daemon: Option<u32>, deep: bool) -> Facts {
         daemon,
         sqlite: orch_store::sqlite::library_version().to_owned(),
         space: facts::space(&project.root).map_err(|error| error.to_string()),
+        shortage: space::shortage(
+            [project.state.as_path(), project.root.as_path()],
+            loaded.as_ref().and_then(|it| it.limits.free_space_bytes),
+        )
+        .map(|short| short.to_string()),
         max_agents: loaded.as_ref().map_or(1, |it| it.core.max_agents),
         repository: repository.as_ref().map(look_at).map_err(Clone::clone),
         records: match state.is_ok() {

@@ -5,10 +5,6 @@ use orch_host::facts::{Machine, Records, Service, Space, Unit};
 use super::facts::{Facts, Found, KeptFacts, RepositoryFacts};
 use super::{Check, Verdict};
 
-/// Below this the disk is about to be full, bytes.
-const SPACE_LEAST: u64 = 256 << 20;
-/// Below this it may be soon, bytes.
-const SPACE_LITTLE: u64 = 2 << 30;
 /// Descriptors that a daemon needs for itself, and for each agent at work.
 const FILES: (u64, u64) = (128, 8);
 /// Processes that a user needs beside orch, and that an agent with its tools may take.
@@ -30,7 +26,7 @@ const GIT_RUNS_NOTHING: &str = "git runs no code of an agent's in your name";
 pub fn judge(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![
         state(&facts.state),
-        space(&facts.space),
+        space(&facts.space, facts.shortage.as_deref()),
         sqlite(&facts.sqlite),
     ];
     checks.extend(facts.database.as_ref().map(database));
@@ -75,7 +71,7 @@ fn state(state: &Result<std::path::PathBuf, (String, Option<String>)>) -> Check 
     }
 }
 
-fn space(space: &Found<Space>) -> Check {
+fn space(space: &Found<Space>, shortage: Option<&str>) -> Check {
     let check =
         |verdict, detail: String| Check::new("disk space", NOTHING_LOST_WHEN_FULL, verdict, detail);
     let space = match space {
@@ -87,11 +83,10 @@ fn space(space: &Found<Space>) -> Check {
         space.free >> 20,
         space.total >> 20
     );
-    let mend = "free some; 'orch rescue prune --older-than 1d' gives up what orch still keeps";
-    match space.free {
-        ..SPACE_LEAST => check(Verdict::Problem, detail).mend(mend),
-        SPACE_LEAST..SPACE_LITTLE => check(Verdict::Warning, detail).mend(mend),
-        _ => check(Verdict::Ok, detail),
+    match shortage {
+        Some(short) => check(Verdict::Problem, format!("nothing is started: {short}"))
+            .mend("make room; 'orch rescue prune --older-than 1d' gives up what orch still keeps"),
+        None => check(Verdict::Ok, detail),
     }
 }
 
@@ -389,6 +384,7 @@ mod tests {
                 free: 10 << 30,
                 total: 100 << 30,
             }),
+            shortage: None,
             max_agents: 4,
             repository: Ok(RepositoryFacts {
                 identity: true,
@@ -522,17 +518,8 @@ mod tests {
         );
         let state = |it: &mut Facts| it.state = Err(("open".to_owned(), Some("chmod".to_owned())));
         assert_eq!(wrong(state), problem("state directory"));
-        let free = |free| {
-            move |it: &mut Facts| {
-                it.space = Ok(Space {
-                    free,
-                    total: 100 << 30,
-                });
-            }
-        };
-        assert_eq!(after(free(SPACE_LEAST - 1)).verdict, Verdict::Problem);
-        assert_eq!(after(free(SPACE_LEAST)).verdict, Verdict::Warning);
-        assert_eq!(after(free(SPACE_LITTLE - 1)).verdict, Verdict::Warning);
+        let short = |it: &mut Facts| it.shortage = Some("1 MiB free".to_owned());
+        assert_eq!(wrong(short), problem("disk space"));
         assert_eq!(
             after(|it| it.space = Err("x".to_owned())).verdict,
             Verdict::Warning

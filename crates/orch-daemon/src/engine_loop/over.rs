@@ -85,7 +85,10 @@ impl EngineLoop {
         let stuck = stuck
             .iter()
             .map(|task| {
-                let service = Service::Serving;
+                let service = match self.shared.shortage() {
+                    Some(_) => Service::NoSpace,
+                    None => Service::Serving,
+                };
                 let ledger = self.reader.ledger();
                 let wait = wait::explain(ledger, task, &config.core, &[], service)
                     .ok()

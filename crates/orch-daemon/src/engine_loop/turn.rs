@@ -147,6 +147,11 @@ pub(super) fn is_disk_full(error: &LedgerError) -> bool {
     StoreError::inside(error).is_some_and(StoreError::is_disk_full)
 }
 
+/// Whether what was to be recorded may be recorded all the same.
+pub(super) fn is_unconfirmed(error: &LedgerError) -> bool {
+    StoreError::inside(error).is_some_and(StoreError::is_unconfirmed)
+}
+
 /// Whether the store will refuse everything from now on.
 pub(super) fn is_last(error: &LedgerError) -> bool {
     StoreError::inside(error).is_some_and(StoreError::is_last)

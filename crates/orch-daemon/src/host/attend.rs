@@ -20,6 +20,7 @@ use super::live::LiveRun;
 use super::machine::Machine;
 use super::output::{Changes, Watcher};
 use super::start::inspect;
+use crate::careful;
 use crate::convert;
 use crate::log::LogLine;
 use crate::shared::locked;
@@ -65,13 +66,8 @@ impl Output {
 
 fn create_empty(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let mut options = std::fs::OpenOptions::new();
-    options
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(nofollow);
+    let mut options = careful::options();
+    options.append(true).create(true).mode(0o600);
     options.open(path).map(drop)
 }
 

@@ -86,7 +86,7 @@ impl Machine {
         if record.oom_kills > 0 {
             report.warnings.push(short_of_memory(record));
         }
-        self.save(live, &mut report);
+        self.save(live, &mut report)?;
         Ok(report)
     }
 
@@ -97,7 +97,7 @@ impl Machine {
             return Err(io::Error::other("processes of it still live"));
         }
         if !live.dir.path().try_exists()? {
-            return Ok(self.lost_with_output(live, end));
+            return self.lost_with_output(live, end);
         }
         let length = std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
         let finished = finish(live, length, convert::now())?;
@@ -109,43 +109,57 @@ impl Machine {
             warnings: finished.summary.warnings,
             ..Report::bare(end, convert::now())
         };
-        self.save(live, &mut report);
+        self.save(live, &mut report)?;
         Ok(report)
     }
 
     /// The end of a run whose directory is gone: there is nothing to read any more.
-    fn lost_with_output(&self, live: &LiveRun, end: End) -> Report {
+    fn lost_with_output(&self, live: &LiveRun, end: End) -> io::Result<Report> {
         let gone = live.dir.path().display();
         let mut report = Report {
             warnings: vec![format!("what it wrote is gone: {gone} was removed")],
             ..Report::bare(end, convert::now())
         };
-        self.save(live, &mut report);
-        report
+        self.save(live, &mut report)?;
+        Ok(report)
     }
 
     /// Commits what the agent left. Trouble here never changes the outcome.
-    fn save(&self, live: &LiveRun, report: &mut Report) {
+    ///
+    /// # Errors
+    /// There is no room on the disk. The end is not reported then: work that is in no commit
+    /// would count as none, and there will be room again.
+    fn save(&self, live: &LiveRun, report: &mut Report) -> io::Result<()> {
         let Some(branch) = &live.run.branch else {
-            return;
+            return Ok(());
         };
         let message = format!(
             "{}\n\nLeft uncommitted by {} in {}.",
             live.task.title, live.run.agent, live.run.id
         );
+        let worktree = self.shared.project.worktrees().join(live.task.id.as_str());
+        if matches!(worktree.try_exists(), Ok(false)) {
+            let gone = worktree.display();
+            let warning = format!("its worktree {gone} is gone: what was in no commit is lost");
+            report.warnings.push(warning);
+        }
         let saved = self
             .workspaces()
             .and_then(|workspaces| workspaces.save(&live.task.id, branch, &message));
         failpoint::hit(Point::WorkSaved);
-        match saved {
+        let warnings = match saved {
             Ok(saved) => {
                 report.commit = saved.commit;
-                report.warnings.extend(saved.warnings);
+                saved.warnings
             }
-            Err(error) => report
-                .warnings
-                .push(format!("its work was not committed: {}", chain(&error))),
+            Err(error) => vec![format!("its work was not committed: {}", chain(&error))],
+        };
+        let said = warnings.join("; ");
+        if !warnings.is_empty() && self.lacks_space(&said) {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, said));
         }
+        report.warnings.extend(warnings);
+        Ok(())
     }
 }
 

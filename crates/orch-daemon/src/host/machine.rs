@@ -19,6 +19,7 @@ use crate::cleanup;
 use crate::convert;
 use crate::log::{LogLine, chain};
 use crate::shared::{Shared, locked};
+use crate::space;
 use crate::wake::Wake;
 
 /// What every worker thread needs.
@@ -60,6 +61,12 @@ impl Machine {
         let mut line = LogLine::note("warn", "trouble", message);
         line.run = Some(run.to_string());
         self.shared.log.say(line);
+    }
+
+    /// Whether a failure that was described so is one of the disk that is full.
+    pub(super) fn lacks_space(&self, said: &str) -> bool {
+        let project = &self.shared.project;
+        space::is_lack_of_space(said, [project.state.as_path(), project.root.as_path()])
     }
 
     pub(super) fn live(&self, run: &RunId) -> Option<Arc<LiveRun>> {

@@ -41,6 +41,7 @@ impl Machine {
             let evidence = "starting the agent";
             Err(failure(FailureCode::SpawnFailed, panic, evidence))
         });
+        let started = started.map_err(|failure| self.blame_the_disk(failure));
         if let Err(failure) = started
             && !self.abandon(&id, failure)
         {
@@ -49,6 +50,22 @@ impl Machine {
             if let Ok(adapter) = find_adapter(&again.0) {
                 self.attend(again.0, again.1, dir, adapter, output);
             }
+        }
+    }
+
+    /// Whatever it was that found no room: it passes, and the task did nothing wrong.
+    fn blame_the_disk(&self, failure: Failure) -> Failure {
+        let is_about_files = matches!(
+            failure.code,
+            FailureCode::WorkspaceFailed | FailureCode::SpawnFailed | FailureCode::NoResources
+        );
+        if !is_about_files || !self.lacks_space(&failure.message) {
+            return failure;
+        }
+        Failure {
+            code: FailureCode::NoResources,
+            message: format!("no space left on the disk: {}", failure.message),
+            ..failure
         }
     }
 

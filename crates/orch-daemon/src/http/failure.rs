@@ -118,6 +118,13 @@ impl From<NotDone> for Failed {
                 "approved; orch ended before the branch was landed",
             )
             .hint("the next 'orch serve' or 'orch run' lands it"),
+            NotDone::Unknown { message } => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "unknown",
+                "it is not known whether this was recorded",
+            )
+            .cause(message)
+            .hint("look whether it is there before you do it again; orch had to stop"),
             NotDone::Store { message, disk_full } => {
                 let (status, code) = match disk_full {
                     true => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),

@@ -38,6 +38,7 @@ use crate::run_dir::RunDir;
 use flood::Flood;
 use lines::{Line, Located, Splitter};
 use replay::Cut;
+use rustix::io::Errno;
 
 /// Longest line of output that an event carries, bytes.
 pub const EMBED_BYTES: usize = 1 << 20;
@@ -211,8 +212,8 @@ impl Transcript {
     }
 
     fn resume(dir: RunDir, adapter: &'static Adapter, cut: Cut) -> io::Result<Self> {
-        let Files { log, events } = Files::open(&dir, true)?;
         let mut warnings = Vec::new();
+        let Files { log, events } = Files::open(&dir, true, &mut warnings)?;
         let state = replay::resume(&dir, adapter, log.as_ref(), &events, cut, &mut warnings)?;
         Ok(Self {
             dir,
@@ -300,7 +301,12 @@ impl Transcript {
         let files = match self.files.take() {
             Some(files) => files,
             // Not made anew: somebody may be removing the directory, file by file.
-            None => Files::open(&self.dir, false)?,
+            None => {
+                let mut warnings = Vec::new();
+                let files = Files::open(&self.dir, false, &mut warnings)?;
+                warnings.iter().for_each(|warning| self.warn(warning));
+                files
+            }
         };
         Ok(self.files.insert(files))
     }
@@ -456,30 +462,60 @@ fn read_chunk(log: &File, from: u64, limit: u64, chunk: &mut Vec<u8>) -> io::Res
 }
 
 impl Files {
-    fn open(dir: &RunDir, create: bool) -> io::Result<Self> {
-        let mut events = OpenOptions::new();
-        events.read(true).append(true).create(create).mode(0o600);
+    /// Opens what is there; with `create` the events are made where they are not.
+    fn open(dir: &RunDir, create: bool, warnings: &mut Vec<String>) -> io::Result<Self> {
         Ok(Self {
-            events: open_regular(&mut events, &dir.events())?,
-            log: open_log(dir)?,
+            events: open_events(dir, create, warnings)?,
+            log: open_log(dir, warnings)?,
         })
     }
 }
 
-fn open_log(dir: &RunDir) -> io::Result<Option<File>> {
+/// Opens what the agent prints. Something else in its place is as good as nothing: no end waits
+/// for it to become a file again.
+fn open_log(dir: &RunDir, warnings: &mut Vec<String>) -> io::Result<Option<File>> {
     match open_regular(OpenOptions::new().read(true), &dir.out_log()) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_no_file(&error) => {
+            warnings.push(format!("the output cannot be read: {error}"));
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Opens the events. Something else in their place is moved aside.
+fn open_events(dir: &RunDir, create: bool, warnings: &mut Vec<String>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(create).mode(0o600);
+    match open_regular(&mut options, &dir.events()) {
+        Err(error) if is_no_file(&error) => {
+            let aside = replay::free_name(dir);
+            std::fs::rename(dir.events(), dir.path().join(&aside))?;
+            warnings.push(format!("{error}; it is {aside} now, and was made anew"));
+            open_regular(&mut options, &dir.events())
+        }
+        opened => opened,
+    }
+}
+
+/// Whether something is there that is not a file, and never will be.
+fn is_no_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
 }
 
 /// Opens a regular file. An agent can write in this directory, so a link is not followed and a
 /// pipe must not make the daemon wait.
 fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let named = |error: io::Error| {
+        let kind = match Errno::from_io_error(&error) {
+            Some(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => io::ErrorKind::InvalidInput,
+            _ => error.kind(),
+        };
+        io::Error::new(kind, format!("{}: {error}", path.display()))
+    };
     let file = options
         .custom_flags(flags.bits().cast_signed())
         .open(path)

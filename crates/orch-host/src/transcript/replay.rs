@@ -80,11 +80,16 @@ pub(super) fn resume(
     )))
 }
 
+/// A name for what is not to be `events.jsonl` any more.
+pub(super) fn free_name(dir: &RunDir) -> String {
+    let name = |number: u32| format!("events.jsonl.damaged-{number}");
+    let is_free = |number: &u32| dir.path().join(name(*number)).symlink_metadata().is_err();
+    name((1..KEPT_ASIDE).find(is_free).unwrap_or(KEPT_ASIDE))
+}
+
 /// Copies what is to be thrown away; the name of the copy.
 fn keep_aside(dir: &RunDir, events: &File) -> io::Result<String> {
-    let name = |number: u32| format!("events.jsonl.damaged-{number}");
-    let is_free = |number: &u32| !dir.path().join(name(*number)).exists();
-    let name = name((1..KEPT_ASIDE).find(is_free).unwrap_or(KEPT_ASIDE));
+    let name = free_name(dir);
     let path = dir.path().join(&name);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

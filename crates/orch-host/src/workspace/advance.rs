@@ -82,11 +82,13 @@ impl Advance<'_> {
     pub(super) fn refresh(&self) -> std::result::Result<(), GitError> {
         // Exit status 1 says that some file is changed, which is no fault.
         let output = self.call(&["update-index", "-q", "--refresh"]).run()?;
+        let is_silent = output.stderr.is_empty();
         match output.status.code() {
             Some(0 | 1) => Ok(()),
             _ => match output.failure() {
-                // Whoever holds the lock is waited for when it matters.
-                error if error.is_contention() => Ok(()),
+                // Whoever holds the lock is waited for when it matters. Asked to be quiet, git does
+                // not say that it is held; whoever asks for it next is told.
+                error if error.is_contention() || is_silent => Ok(()),
                 error => Err(error),
             },
         }

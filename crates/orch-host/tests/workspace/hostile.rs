@@ -196,6 +196,8 @@ fn configuration_alone_does_not_keep_others_from_working() {
     assert!(!mark.exists(), "ran: {}", read(&mark));
 }
 
+/// Fault 46. Injected: the repository has files that need a filter, such as that of LFS, which the
+/// machine does not have. Held: the filter is named, and nothing is stored unfiltered.
 #[test]
 fn a_filter_that_only_the_repository_defines_is_named_and_nothing_is_stored_unfiltered() {
     let fixture = Fixture::new();

@@ -271,6 +271,7 @@ fn eight_tasks_prepare_at_once() {
     });
 }
 
+/// Fault 46. Injected: a hook of the repository fails. Held: it is not run, and the worktree is made.
 #[test]
 fn a_failing_hook_of_the_repository_stops_nothing() {
     let fixture = Fixture::new();
@@ -338,6 +339,7 @@ fn a_target_that_is_not_there_is_named() {
     assert!(matches!(error, WorkspaceError::NoTarget(_)), "{error}");
 }
 
+/// Fault 46. Injected: the repository has a submodule. Held: the worktree is made without it.
 #[test]
 fn a_submodule_in_the_project_is_no_obstacle() {
     let fixture = Fixture::new();

@@ -69,8 +69,13 @@ impl Connection {
     pub(super) fn commit(&mut self) -> Result<()> {
         self.ask(
             || "committing".to_owned(),
-            |inner| execute(inner, "COMMIT", ()).map(drop),
+            |inner| execute(inner, "COMMIT", ()).map(drop).map_err(unconfirmed),
         )
+    }
+
+    /// Whether an error came after which nothing may be written.
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
     }
 
     /// Takes the transaction back, if one is open.
@@ -136,7 +141,7 @@ impl Connection {
         };
         let fatal = matches!(
             cause,
-            Cause::Disk(_) | Cause::Corrupt(_) | Cause::NotADatabase(_)
+            Cause::Disk(_) | Cause::Unconfirmed(_) | Cause::Corrupt(_) | Cause::NotADatabase(_)
         );
         let error = StoreError::new(doing, Some(&self.path), cause);
         // After a failed fsync nobody knows what the disk holds; a second one that succeeds
@@ -145,6 +150,15 @@ impl Connection {
             self.stopped = Some(format!("{error}: {}", error.cause()));
         }
         error
+    }
+}
+
+/// A commit whose bytes were written and could not be made durable may be found by whoever opens
+/// the database next.
+fn unconfirmed(cause: Cause) -> Cause {
+    match cause {
+        Cause::Disk(error) => Cause::Unconfirmed(error),
+        cause => cause,
     }
 }
 

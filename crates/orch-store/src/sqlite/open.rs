@@ -86,7 +86,7 @@ fn check_library() -> Answer<()> {
 }
 
 /// The file beside the database that holds what was committed last.
-fn log_of(path: &Path) -> PathBuf {
+pub fn log_of(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }
 
@@ -244,6 +244,18 @@ pub(super) fn check(path: &Path) -> Result<()> {
     let fail = |cause| StoreError::new("checking the database", Some(path), cause);
     let connection = open_reader(path)?;
     check_pages(connection.inner()).map_err(fail)
+}
+
+/// Moves what is in the log into the database, as far as no reader needs it. Done before closing,
+/// for a log whose name somebody has removed is gone with the last descriptor.
+pub(super) fn fold_log(inner: &rusqlite::Connection) -> Answer<()> {
+    first(inner, "PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(())).map(drop)
+}
+
+/// Sees to it that closing writes nothing.
+pub(super) fn leave_log(inner: &rusqlite::Connection) -> Answer<()> {
+    inner.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
 }
 
 /// Asks SQLite whether the file is whole.

@@ -92,7 +92,10 @@ impl<'a> Screen<'a> {
             return printer.redraw(&text);
         }
         // Without a screen only what has changed is worth a line; ages alone are no change.
-        let key = format!("{} {:?}", status.last_event, status.service);
+        let key = format!(
+            "{} {:?} {:?}",
+            status.last_event, status.service, status.paused
+        );
         if self.shown == key {
             return Ok(());
         }
@@ -116,6 +119,10 @@ fn text(printer: &Printer, status: &Answer, now: Timestamp) -> String {
             .map(|it| Untrusted::line(it).to_string())
             .collect();
         text.push_str(&format!("{label} {}\n", lines.join("\n  ")));
+    }
+    if let Some(paused) = &status.paused {
+        let label = printer.painted(Label::Attention, "! nothing is started:");
+        text.push_str(&format!("{label} {}\n", Untrusted::line(paused)));
     }
     if !status.agents.is_empty() {
         let table = agent::table(printer, &status.agents);
@@ -221,6 +228,7 @@ mod tests {
             needs_you: vec![waiting],
             last_event: 7,
             config_error: Some("line 3: no such key\nline 5: not \u{1b} text".to_owned()),
+            paused: None,
         };
         insta::assert_snapshot!(text(&printer, &status, examples::now()));
     }

@@ -210,6 +210,12 @@ fn a_running_run_whose_files_are_gone_is_not_started_again() {
 }
 
 /// Where there is no process table to search, the run is lost at once.
+///
+/// Fault 36. Injected: the directory of a run is removed while its agent works. Held: that is said
+/// at once; no other attempt starts while the agent lives; then the run is lost, with the reason
+/// that its record is missing and no exit code.
+///
+/// Promises 3, 5, 11.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_agent_whose_directory_is_removed_keeps_the_next_attempt_waiting() {
@@ -249,6 +255,10 @@ fn an_agent_whose_directory_is_removed_keeps_the_next_attempt_waiting() {
     }
 }
 
+/// Fault 36. Injected: the whole state directory is removed while a daemon serves it. Held: the
+/// daemon names it and ends with a code that is not 0; its agent goes on.
+///
+/// Promise 25.
 #[test]
 fn a_daemon_whose_state_is_removed_says_so_and_leaves_its_agents_alone() {
     let project = Project::new(AGENTS);

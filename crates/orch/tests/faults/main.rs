@@ -1,7 +1,10 @@
-//! Faults, injected into the real binary with real processes: what breaks, and what holds.
+//! The machine fails, for real: the daemon, its supervisors and its commands on a disk that is
+//! full, slow or broken, with files gone or forged, with too few processes, descriptors and memory,
+//! and with clocks that are set.
 //!
-//! Each test names in its comment the fault class it injects and what held; the page on reliability
-//! is made from these comments.
+//! Each test says in its comment which fault it injects and what must hold; the page on reliability
+//! is made from these comments. A fault that the machine at hand cannot inject is skipped in words.
+//! Nothing here sleeps to wait for something.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,9 +13,20 @@
 )]
 
 mod cgroup;
+mod disk;
 mod machine;
 mod processes;
 mod processes_many;
 mod processes_memory;
 mod processes_unwilling;
+mod records;
+mod repository;
+mod storage;
+mod storage_faults;
+mod storage_state;
 mod time;
+
+/// Says that a fault cannot be injected here, and why.
+fn skipped(reason: &str) {
+    println!("skipped: {reason}");
+}
