@@ -7,6 +7,8 @@
     reason = "xtask talks to the developer in the terminal"
 )]
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod lifecycle;
 mod sim;
 mod source;
@@ -37,6 +39,13 @@ enum Command {
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
     Lifecycle,
+    /// Measure orch beside others and beside what this machine can do at best.
+    #[cfg(target_os = "linux")]
+    Bench(Box<bench::Options>),
+    /// A program that the benchmark starts.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    BenchPart(bench::part::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +54,10 @@ fn main() -> ExitCode {
         Command::Sim(options) => sim::run(&options).map(|summary| println!("sim: {summary}")),
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
+        #[cfg(target_os = "linux")]
+        Command::Bench(options) => bench::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::BenchPart(options) => bench::part::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
