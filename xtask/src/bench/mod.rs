@@ -270,10 +270,11 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let done = rounds(&mut bench, options);
     let report = bench.report;
-    drop(stage);
     // What was found before it was stopped is worth keeping, too.
     let path = folder.join(format!("{began}.json"));
     write(&path, &report)?;
+    println!("removing the working folder");
+    drop(stage);
     done?;
     show(&report, before.as_ref())?;
     println!("\nraw records: {}", path.display());

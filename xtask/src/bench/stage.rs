@@ -191,6 +191,7 @@ impl Stage {
             self.fetch_orphans();
             std::thread::sleep(LOOK_EVERY);
         }
+        self.fetch_orphans();
     }
 
     /// Fetches the status of orphans that have ended, so that their CPU time counts as ours.
