@@ -7,6 +7,8 @@
     reason = "xtask talks to the developer in the terminal"
 )]
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod chaos;
 mod crash_matrix;
 mod lifecycle;
@@ -51,6 +53,13 @@ enum Command {
     Limits,
     /// Write the tables of docs/reliability.md from what the tests say of themselves.
     Reliability,
+    /// Measure orch beside others and beside what this machine can do at best.
+    #[cfg(target_os = "linux")]
+    Bench(Box<bench::Options>),
+    /// A program that the benchmark starts.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    BenchPart(bench::part::Options),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +74,10 @@ fn main() -> ExitCode {
         Command::Lifecycle => lifecycle::run(),
         Command::Limits => limits::run(),
         Command::Reliability => reliability::run(),
+        #[cfg(target_os = "linux")]
+        Command::Bench(options) => bench::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::BenchPart(options) => bench::part::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -130,7 +130,8 @@ fn parse_git_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn command(arguments: &[&str]) -> Command {
+/// cargo with these arguments, at the root of the workspace.
+pub fn command(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command
@@ -256,7 +257,7 @@ fn deny() -> Result<Passed> {
 }
 
 /// Where this project keeps tools of its own: beside what cargo builds, so that git ignores them.
-fn tools_folder() -> PathBuf {
+pub fn tools_folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     target
         .unwrap_or_else(|| root().join("target"))

@@ -8,7 +8,6 @@ mod error;
 pub mod memory;
 mod query;
 mod rows;
-pub mod seed;
 pub mod sqlite;
 mod whole;
 

@@ -18,7 +18,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ("orch-field", &["orch-api"]),
     ("orch-preload", &[]),
     ("orch-sim", &["orch-core", "orch-store"]),
-    ("xtask", &["orch-core", "orch-sim", "orch-field"]),
+    (
+        "xtask",
+        &[
+            "orch-api",
+            "orch-core",
+            "orch-field",
+            "orch-sim",
+            "orch-store",
+        ],
+    ),
 ];
 
 /// What only the tests of a crate may use.

@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 
 use crate::lifecycle;
 use crate::limits;
+use crate::reliability;
 use crate::tree::{Complaint, Tree, root};
 
 /// A rule: what it is called and what it finds.
@@ -36,6 +37,7 @@ const RULES: &[Rule] = &[
     ("failpoints in no release", points::off_by_default),
     ("lifecycle tables", lifecycle::in_step),
     ("list of limits", limits::in_step),
+    ("reliability tables", reliability::in_step),
 ];
 
 /// Checks the whole repository and says how many rules held.

@@ -553,7 +553,9 @@ mod tests {
         assert_eq!(check.verdict, Verdict::Problem);
     }
 
-    /// Promise 26. What another version wrote is named, and not read as something else.
+    /// What another version wrote is named, and not read as something else.
+    ///
+    /// Promise 26.
     #[test]
     fn records_and_what_is_kept_are_judged() {
         let records =

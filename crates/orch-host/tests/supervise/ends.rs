@@ -14,7 +14,7 @@ crate::tests![
     a_signal_is_kept,
     what_the_agent_wrote_is_kept_byte_for_byte,
     closed_output_does_not_look_like_an_end,
-    a_child_that_holds_the_output_delays_the_end_by_the_grace_at_most,
+    leaks_do_not_delay,
     a_daemon_that_left_its_session_and_its_output_is_found,
     a_child_that_leaves_in_time_is_no_leak,
     standard_input_is_the_file_or_empty,
@@ -107,7 +107,7 @@ fn closed_output_does_not_look_like_an_end() {
 /// grandchild is named in the record and killed.
 ///
 /// Promises 1, 15.
-fn a_child_that_holds_the_output_delays_the_end_by_the_grace_at_most() {
+fn leaks_do_not_delay() {
     let bench = Bench::new();
     let started = Instant::now();
     let record = bench.run(&bench.shell("sleep 600 & echo $!; exit 0"));

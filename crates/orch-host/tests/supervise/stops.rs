@@ -21,7 +21,7 @@ crate::tests![
     a_stopped_process_can_be_stopped,
     signals_that_are_not_a_stop_do_not_end_a_shim,
     a_stop_reaches_a_tree_without_a_shim,
-    a_stranger_with_the_same_id_is_left_alone,
+    never_signal_a_stranger,
     stopping_what_is_over_does_nothing,
 ];
 
@@ -213,7 +213,7 @@ fn a_stop_reaches_a_tree_without_a_shim() {
 }
 
 /// Promise 16.
-fn a_stranger_with_the_same_id_is_left_alone() {
+fn never_signal_a_stranger() {
     let bench = Bench::new();
     bench.launch(&bench.shell("exec sleep 600"));
     bench.started();

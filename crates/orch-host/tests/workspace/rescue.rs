@@ -14,7 +14,7 @@ fn branch(name: &str) -> BranchName {
     name.parse().unwrap()
 }
 
-/// Promise 8 of the design: work of a deleted task survives even `git gc --prune=now`, and comes
+/// Work of a deleted task survives even `git gc --prune=now`, and comes
 /// back byte for byte.
 #[test]
 fn rescued_commits_survive_gc_and_come_back_as_a_branch() {

@@ -111,8 +111,8 @@ mod tests {
         }
     }
 
-    /// Fault 7. Checked: the unit that is shipped says what the promise needs, as a file and as it
-    /// is printed. systemd itself does not run where the tests do, so that it obeys was not tried.
+    /// The unit that is shipped says what the promise needs, as a file and as it is printed.
+    /// systemd itself does not run where the tests do, so that it obeys was not tried.
     #[test]
     fn the_unit_leaves_agents_alone() {
         for unit in [SYSTEMD.to_owned(), systemd(&paths())] {

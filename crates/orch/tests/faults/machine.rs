@@ -23,12 +23,14 @@ pub fn until<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(Instant::now() < give_up, "waited in vain: {what}");
+        // tidy: what is looked for in the process table and on disk gives no event
         std::thread::sleep(LOOK);
     }
 }
 
 /// Lets a fault last: the time is what is injected, nothing is waited for.
 pub fn let_it_last(time: Duration) {
+    // tidy: the length of the fault is the fault, nothing is waited for
     std::thread::sleep(time);
 }
 

@@ -128,8 +128,8 @@ pub fn running(project: &Project, served: &mut Served, count: usize) -> (Vec<Str
 ///
 /// Promises 7, 22, 23.
 #[test]
-fn a_full_disk_loses_neither_an_end_nor_an_acknowledged_task() {
-    if !own_mounts("storage::a_full_disk_loses_neither_an_end_nor_an_acknowledged_task") {
+fn disk_full_loses_nothing() {
+    if !own_mounts("storage::disk_full_loses_nothing") {
         return;
     }
     let (disk, outside) = (SmallDisk::new(64), Outside::new());

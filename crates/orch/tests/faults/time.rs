@@ -94,7 +94,7 @@ env = { GATE = \"$GATE\" }\nmax_parallel = 3\n\
 ///
 /// Promises 2, 20, 31.
 #[test]
-fn no_run_is_timed_out_by_a_wall_clock_that_is_set() {
+fn clock_jumps_change_nothing() {
     let project = Project::new(AGENTS);
     let mut gate = Gate::new(&project);
     let Some(clock) = WallClock::new(&project) else {

@@ -59,7 +59,13 @@ fn at_most_one_start() {
     hold(&["one_start_per_attempt", "record_then_act"]);
 }
 
-/// Promises 11, 14.
+/// Promise 11.
+#[test]
+fn no_two_live_processes() {
+    hold(&["one_start_per_attempt", "terminal_means_dead"]);
+}
+
+/// Promise 14.
 #[test]
 fn cancelled_means_dead() {
     hold(&["terminal_means_dead"]);
