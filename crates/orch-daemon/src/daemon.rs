@@ -328,7 +328,7 @@ impl Foundation {
         lock: StateLock,
     ) -> Daemon {
         let router = http::router(Arc::clone(&self.shared));
-        let scribe = Scribe::new(&self.shared.project.runs());
+        let scribe = Scribe::new(&self.shared.project.runs(), self.shared.wakes.clone());
         if duty != Duty::Answer {
             heal(&scribe, self.reader.as_mut());
         }

@@ -27,6 +27,7 @@ mod shared;
 mod signals;
 pub mod space;
 mod strangers;
+mod vital;
 mod wake;
 
 pub use connect::connect;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use orch_host::run_dir::RunDir;
 use crate::careful;
 use crate::convert;
 use crate::shared::locked;
+use crate::vital;
+use crate::wake::Wake;
 
 /// How long a copy may lag, so that what follows at once is written with it.
 const LAG: Duration = Duration::from_millis(40);
@@ -45,9 +48,9 @@ struct State {
 }
 
 impl Scribe {
-    pub(crate) fn new(runs: &Path) -> Self {
+    pub(crate) fn new(runs: &Path, wakes: Sender<Wake>) -> Self {
         let desk = Arc::new(Desk::default());
-        let hand = std::thread::spawn({
+        let hand = vital::spawn("the writing of copies", wakes, {
             let (desk, runs) = (Arc::clone(&desk), runs.to_owned());
             move || write_all(&desk, &runs)
         });
@@ -149,6 +152,7 @@ fn replace(dir: &RunDir, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
+    use std::sync::mpsc::channel;
 
     use orch_core::run::RunState;
     use orch_core::{TaskId, Timestamp};
@@ -176,7 +180,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let dir = RunDir::new(directory.path(), &run(1).id);
         dir.create().unwrap();
-        let mut scribe = Scribe::new(directory.path());
+        let mut scribe = Scribe::new(directory.path(), channel().0);
         for attempt in 1..=100 {
             scribe.write(vec![run(attempt)]);
         }
@@ -192,7 +196,7 @@ mod tests {
         let dir = RunDir::new(directory.path(), &run(1).id);
         dir.create().unwrap();
         let heal = || {
-            let mut scribe = Scribe::new(directory.path());
+            let mut scribe = Scribe::new(directory.path(), channel().0);
             scribe.heal(run(2));
             scribe.close();
             dir.run_json().metadata().unwrap().ino()
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn a_run_without_a_directory_gets_none() {
         let directory = tempfile::tempdir().unwrap();
-        let mut scribe = Scribe::new(directory.path());
+        let mut scribe = Scribe::new(directory.path(), channel().0);
         scribe.write(vec![run(1)]);
         scribe.close();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);

@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(
             texts(libraries(&tree)),
             [
-                "rusqlite may be used by orch-store only",
+                "rusqlite may be used by orch-store, orch-field only",
                 "core may use thiserror, proptest only, not serde"
             ]
         );

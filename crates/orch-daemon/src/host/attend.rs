@@ -15,7 +15,7 @@ use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, What};
 use orch_host::transcript::Transcript;
 
-use super::jobs::{Jobs, caught};
+use super::jobs::Jobs;
 use super::live::LiveRun;
 use super::machine::Machine;
 use super::output::{Changes, Watcher};
@@ -24,6 +24,7 @@ use crate::careful;
 use crate::convert;
 use crate::log::LogLine;
 use crate::shared::locked;
+use crate::vital::{self, caught};
 use crate::wake::Wake;
 
 /// How often runs without news are looked at.
@@ -93,7 +94,10 @@ impl Attendants {
         let (stop, stopped) = channel();
         let sweeper = {
             let (machine, jobs, output) = (Arc::clone(machine), jobs.clone(), output.clone());
-            std::thread::spawn(move || sweep_until(&stopped, &machine, &jobs, &output))
+            let wakes = machine.shared.wakes.clone();
+            vital::spawn("the sweep", wakes, move || {
+                sweep_until(&stopped, &machine, &jobs, &output);
+            })
         };
         let listener = start_listening(machine, jobs).unwrap_or_else(|error| {
             let message = format!("no news socket ({error}): ends are found by the sweep");
@@ -143,7 +147,10 @@ fn watch_output(machine: &Arc<Machine>) -> (Output, Option<JoinHandle<()>>) {
         Ok((watcher, changes)) => {
             let machine = Arc::clone(machine);
             // Ends when the watcher is dropped.
-            let reader = std::thread::spawn(move || read_changes(&changes, &machine));
+            let wakes = machine.shared.wakes.clone();
+            let reader = vital::spawn("the reading of output", wakes, move || {
+                read_changes(&changes, &machine);
+            });
             (Output(Some(Arc::new(watcher))), Some(reader))
         }
         Err(error) => {
@@ -173,7 +180,10 @@ fn start_listening(
     let listener = NewsListener::bind(&machine.shared.project.news_socket())?;
     let quit = listener.quit_handle()?;
     let (machine, jobs) = (Arc::clone(machine), jobs.clone());
-    let thread = std::thread::spawn(move || listen(&listener, &machine, &jobs));
+    let wakes = machine.shared.wakes.clone();
+    let thread = vital::spawn("the hearing of news", wakes, move || {
+        listen(&listener, &machine, &jobs);
+    });
     Ok(Some((quit, thread)))
 }
 

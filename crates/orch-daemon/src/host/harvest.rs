@@ -10,13 +10,13 @@ use orch_host::failpoint::{self, Point};
 use orch_host::supervise::{ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
 
-use super::jobs::caught;
 use super::live::LiveRun;
 use super::machine::Machine;
 use crate::clock;
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
+use crate::vital::caught;
 
 impl Machine {
     /// Reports an end. The caller has claimed the harvest; it is released if this fails, so that

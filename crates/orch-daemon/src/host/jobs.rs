@@ -4,11 +4,11 @@
 //! own. This file must not know what the work is.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::shared::locked;
+use crate::vital::caught;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -112,15 +112,6 @@ fn work(inner: &Inner) {
             state.idle -= 1;
         }
     }
-}
-
-/// Does `work`; should it panic, says what it said.
-pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("orch itself failed: {}", text.unwrap_or("a panic"))
-    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Launcher, StopSent};
 use orch_host::workspace::{WorkspaceError, Workspaces};
 
-use super::jobs::caught;
 use super::live::LiveRun;
 use super::start::shim_program;
 use crate::cleanup;
@@ -20,6 +19,7 @@ use crate::convert;
 use crate::log::{LogLine, chain};
 use crate::shared::{Shared, locked};
 use crate::space;
+use crate::vital::caught;
 use crate::wake::Wake;
 
 /// What every worker thread needs.

@@ -21,13 +21,13 @@ use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Limits, Spec, Standing};
 
 use super::attend::Output;
-use super::jobs::caught;
 use super::live::LiveRun;
 use super::machine::Machine;
 use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
+use crate::vital::caught;
 
 impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.

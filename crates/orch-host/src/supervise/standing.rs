@@ -169,10 +169,7 @@ impl Inspection<'_> {
             Some(_) => Vec::new(),
         };
         if let Some(process) = marked.iter().find(|process| may_be_agent(process)) {
-            return Ok(Standing::Unsupervised {
-                pid: process.pid,
-                started_at: None,
-            });
+            return self.unsupervised(process.pid, None);
         }
         if let Some(why) = corrupt {
             return Ok(Standing::Lost(self.quarantine(&why)?));
@@ -247,10 +244,18 @@ impl Inspection<'_> {
             Life::Zombie { parent } => self.is_shim(parent) || parent == this_process(),
             Life::Gone => false,
         };
-        Ok(pending.then_some(Standing::Unsupervised {
-            pid: pid.agent.pid,
-            started_at: Some(Timestamp(pid.started_at_ms)),
-        }))
+        let since = Some(Timestamp(pid.started_at_ms));
+        let standing = pending.then(|| self.unsupervised(pid.agent.pid, since));
+        standing.transpose()
+    }
+
+    /// The agent lives and the lock was free when it was tried. It is tried once more: a shim holds
+    /// it from before the agent is made, and may have come only after the first try.
+    fn unsupervised(&self, pid: i32, started_at: Option<Timestamp>) -> io::Result<Standing> {
+        if self.dir.is_locked(name::ALIVE_LOCK)? {
+            return self.supervised();
+        }
+        Ok(Standing::Unsupervised { pid, started_at })
     }
 
     /// The gate was passed, the agent does not live, and nobody saw the end. `left` is whether

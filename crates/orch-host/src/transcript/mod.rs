@@ -156,7 +156,8 @@ impl Teller {
     /// Gives the events of one line, each with the offset in `out.log` that it ends with.
     fn tell(&mut self, line: &Located<'_>, each: &mut dyn FnMut(AgentEvent, u64)) {
         let mut events = events_of(self.reader.as_mut(), line);
-        if events.len() == 1 && self.is_plain(&events[0]) {
+        let is_long = line.end - line.start > EMBED_BYTES as u64;
+        if events.len() == 1 && !is_long && self.is_plain(&events[0]) {
             let event = events.remove(0);
             if let Some((event, end)) = self.flood.plain(event, line.start, line.end) {
                 each(event, end);

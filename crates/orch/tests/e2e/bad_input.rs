@@ -465,7 +465,7 @@ fn sent() -> Vec<Sent> {
         post(45, r#"{"title":"x"}"#, 422, "unsupported_header", &["idempotency-key"]).with("idempotency-key: k"),
         get(51, "/v1/tasks?limit=-1", 422, "bad_query", &["limit"]),
         get(51, "/v1/tasks?limit=1000000000", 422, "out_of_range", &["1 to 10000"]),
-        get(51, "/v1/tasks?before=garbage", 422, "bad_query", &["before"]),
+        get(51, "/v1/tasks?before=garbage", 422, "bad_id", &["garbage"]),
         get(51, "/v1/tasks?sort=id;DROP%20TABLE", 422, "bad_query", &["sort"]),
         get(51, "/v1/tasks?status=sleeping", 422, "unknown_word", &["sleeping", "todo"]),
         get(52, "/v1/events?after=garbage", 422, "bad_query", &["after"]),

@@ -55,20 +55,20 @@ impl Cgroup {
 
     /// Moves a process and what descends from it into it; children to come are born there.
     pub fn add_tree(&self, root: u32) {
-        self.set("cgroup.procs", root);
-        // Each thread has a list of the children it made.
-        for thread in fs::read_dir(format!("/proc/{root}/task")).unwrap() {
-            let children = thread.unwrap().path().join("children");
-            let children = fs::read_to_string(children).unwrap_or_default();
-            for child in children.split_whitespace() {
-                self.add_tree(child.parse().unwrap());
-            }
+        self.add(root);
+        for child in children_of(root) {
+            self.add_tree(child);
         }
     }
 
     /// How many processes and threads are in it.
     pub fn members(&self) -> u32 {
         self.read("pids.current").trim().parse().unwrap()
+    }
+
+    /// Moves one process into it; children to come are born there.
+    pub fn add(&self, process: u32) {
+        self.set("cgroup.procs", process);
     }
 }
 
@@ -81,6 +81,22 @@ impl Drop for Cgroup {
         // A dying process may hold it for a moment; what stays is empty and named after the test.
         let _ = fs::remove_dir(&self.dir);
     }
+}
+
+/// The children of a process.
+pub fn children_of(process: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    // Each thread has a list of the children it made.
+    for thread in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let children = thread.unwrap().path().join("children");
+        let children = fs::read_to_string(children).unwrap_or_default();
+        found.extend(
+            children
+                .split_whitespace()
+                .map(|pid| pid.parse::<u32>().unwrap()),
+        );
+    }
+    found
 }
 
 /// Where the group of this process lies, for a controller of the first form.

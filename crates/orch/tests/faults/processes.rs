@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use orch_field::{Project, Served, text};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, children_of};
 use crate::machine::{Gate, cpu_ticks, let_it_last, serve_at_gate};
 
 /// Agents that wait at a gate; short graces, so that nobody waits for them in vain.
@@ -148,7 +148,8 @@ fn a_start_without_processes_is_put_off_and_costs_no_attempt() {
     let mut gate = Gate::new(&project);
     let mut daemon = serve_at_gate(&project);
     group.add_tree(daemon.pid());
-    group.set("pids.max", group.members());
+    // Less than there are: none more, also when one of the daemon's threads ends.
+    group.set("pids.max", 1);
     let shared = project.add("shared", &[]);
     let worktree = project.add("worktree", &["--workspace", "worktree"]);
     // Threads of the daemon count, too: those it has must be enough.
@@ -183,14 +184,13 @@ fn an_agent_that_does_not_fit_beside_its_supervisor_is_put_off() {
     };
     let project = Project::new(WAITERS);
     let mut gate = Gate::new(&project);
-    // The daemon has all its threads when one run is over.
+    // What makes supervisors is there when one run is over.
     let warm = project.add("warm", &[]);
     let mut daemon = serve_at_gate(&project);
     gate.open(1);
     daemon.wait_for(|line| line["event"] == "task_done" && line["task"] == *warm);
-    group.add_tree(daemon.pid());
-    let room = group.members() + 1;
-    group.set("pids.max", room);
+    group.add(maker_of_supervisors(&daemon));
+    group.set("pids.max", 2);
     let task = project.add("task", &[]);
     let said = daemon.wait_for(|line| line["event"] == "task_retrying");
     assert!(text(&said, "message").contains("no_resources"), "{said}");
@@ -201,4 +201,13 @@ fn an_agent_that_does_not_fit_beside_its_supervisor_is_put_off() {
     daemon.wait_for(|line| line["event"] == "task_done" && line["task"] == *task);
     assert_eq!(project.task(&task)["attempts"], 1);
     assert_eq!(daemon.drain(), Some(0));
+}
+
+/// The process that the daemon's supervisors are copies of.
+fn maker_of_supervisors(daemon: &Served) -> u32 {
+    let is_it = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"__shims")
+    };
+    children_of(daemon.pid()).into_iter().find(is_it).unwrap()
 }

@@ -1,9 +1,10 @@
 //! Memory that runs out, for the agent, its supervisor or the daemon.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use orch_field::{Project, text};
 
@@ -144,24 +145,28 @@ fn a_daemon_that_the_kernel_takes_loses_no_run() {
     assert_eq!(daemon.drain(), Some(0));
 }
 
-/// Has the kernel take a process: it is made the likeliest victim in a group whose memory another
-/// process uses up.
+/// Has the kernel take a process: it is made the likeliest victim in a group whose memory others use
+/// up, none of whom has more than a part of it. A supervisor is so small that a single one that
+/// fills the group would be the better victim.
 fn take(group: &Cgroup, pid: i32) {
     group.set("memory.limit_in_bytes", 50 << 20);
     group.set("cgroup.procs", pid);
     std::fs::write(format!("/proc/{pid}/oom_score_adj"), "1000").unwrap();
-    let mut hog = Command::new("sh")
+    let hog = "dd if=/dev/zero bs=10M count=1 | sleep 1000";
+    let mut hogs = Command::new("sh")
         .args([
             "-c",
-            "read go; exec dd if=/dev/zero of=/dev/null bs=200M count=1",
+            &format!("read go; for n in 1 2 3 4 5 6 7 8; do {hog} & done; wait"),
         ])
+        .process_group(0)
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    group.set("cgroup.procs", hog.id());
-    hog.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    assert!(!hog.wait().unwrap().success());
+    group.set("cgroup.procs", hogs.id());
+    hogs.stdin.take().unwrap().write_all(b"go\n").unwrap();
     until("its end", || (!is_alive(pid)).then_some(()));
+    kill_process_group(Pid::from_child(&hogs), Signal::KILL).unwrap();
+    hogs.wait().unwrap();
     assert!(!group.read("memory.oom_control").contains("oom_kill 0\n"));
 }

@@ -44,6 +44,8 @@ fn every_fact_ending_and_wait_reason_comes_up() {
         FailureCode::RecordMissing.as_str(),
         // Right after a plan nobody waits for a turn, and that is when the simulator asks.
         WaitCode::Turn.as_str(),
+        // How much room there is on a disk is no business of the engine.
+        WaitCode::Disk.as_str(),
     ];
     let words = EventKind::ALL.iter().map(|kind| kind.as_str());
     let words = words.chain(FailureCode::ALL.iter().map(|code| code.as_str()));
