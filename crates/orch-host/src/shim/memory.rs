@@ -4,6 +4,8 @@
 //! victim, so that neither the daemon nor a shim goes in its place. Must not know what an agent is
 //! for. Where the system has no such thing, nothing is done and nothing is claimed.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// How much likelier an agent is to be chosen, in the kernel's thousandths of all memory.
@@ -41,7 +43,14 @@ impl Drop for Offering {
 }
 
 fn read_number(path: &Path) -> Option<i32> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    read_small(path)?.trim().parse().ok()
+}
+
+/// A file of the kernel's, which it hands out whole at the first read.
+fn read_small(path: &Path) -> Option<String> {
+    let mut bytes = [0; 4096];
+    let length = File::open(path).ok()?.read(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
 /// Counts what the kernel ends for want of memory in the control group of this process, which its
@@ -67,7 +76,7 @@ impl Shortage {
 }
 
 fn kills(file: &Path) -> Option<u64> {
-    kills_of(&std::fs::read_to_string(file).ok()?)
+    kills_of(&read_small(file)?)
 }
 
 fn kills_of(text: &str) -> Option<u64> {
@@ -77,8 +86,7 @@ fn kills_of(text: &str) -> Option<u64> {
 
 /// The file that counts, in whichever form of control groups this machine has.
 fn counter() -> Option<PathBuf> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    counter_of(&groups).filter(|file| file.exists())
+    counter_of(&read_small(Path::new("/proc/self/cgroup"))?)
 }
 
 /// Lines are `number:controllers:path`; without controllers it is the second form.

@@ -272,7 +272,9 @@ impl Transcript {
                 "out.log is {missing} bytes shorter than when the agent ended"
             ));
         }
-        self.files()?.events.sync_data()?;
+        if self.state.seq > 0 {
+            self.files()?.events.sync_data()?;
+        }
         summary.warnings.append(&mut self.warnings);
         Ok(Finished {
             summary,
