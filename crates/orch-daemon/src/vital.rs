@@ -1,8 +1,8 @@
 //! Threads that a daemon cannot do without.
 //!
-//! A thread that panics ends in silence. Where it was the sweep, or the one that hears of ends, orch
-//! would go on and wait for what nobody looks for any more. A daemon that ends and says why is
-//! started again, finds its agents, and loses nothing.
+//! A thread that panics ends in silence. Where it was the sweep, or the one that hears of ends,
+//! orch would go on and wait for what nobody looks for any more. A daemon that ends and says why
+//! is started again, finds its agents, and loses nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;

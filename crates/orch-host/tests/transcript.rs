@@ -532,8 +532,8 @@ fn what_an_agent_says_is_never_lost_in_its_flood() {
     assert_eq!((lines(before), lines(after)), (50_000, 2));
 }
 
-/// Fault 13. Injected: a hundred live runs and few descriptors. Held: a run whose output is
-/// not being read just now holds no descriptor, so their number does not bound the number of runs.
+/// Fault 13. Injected: a run whose output is not being read just now. Held: it holds no descriptor, so
+/// their number does not bound the number of live runs.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_transcript_at_rest_holds_no_descriptor() {

@@ -174,12 +174,14 @@ fn is_known(cell: &Cell, check: &str) -> bool {
 /// no byte and no work is missing.
 ///
 /// Fault 3. Injected: SIGKILL to the shim at each of its points, and to every shim at each point
-/// of the daemon. Held: the same; what only the dead shim knew is `lost` and said to be.
+/// of the daemon. Held: the same; what only the dead shim knew is `lost` and said to be:
+/// also while the daemon lives, in the instants of which "What is not promised" speaks.
 ///
 /// Fault 4. Injected: SIGKILL to daemon and shim together, at each point. Held: the same.
 ///
 /// Fault 48. Injected: a panic at each point, in every thread of the daemon that has one and in the
-/// shim. Held: the process ends, or the work is done again; no run is left in between.
+/// shim; by `cargo xtask crash-matrix --victim panic`, which is no part of every test run. Held: the
+/// process ends, or the work is done again; no run is left in between.
 ///
 /// Promises 3, 7, 9, 10, 11, 12, 17, 18, 20, 21, 22.
 pub fn play_one(binary: &Path, cell: &Cell) -> Outcome {

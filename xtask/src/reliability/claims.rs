@@ -113,6 +113,9 @@ impl Claims {
         let form = "a fault is claimed as `Fault 13. Injected: … Held: …`";
         let (number, rest) = rest.split_once(". Injected: ").ok_or(form)?;
         let (injected, held) = rest.split_once(" Held: ").ok_or(form)?;
+        if injected.contains(" Injected: ") {
+            return Err("two faults need an empty line between them".to_owned());
+        }
         self.injections.push(Injection {
             number: number.parse().map_err(|_| form)?,
             injected: injected.to_owned(),
@@ -175,6 +178,7 @@ mod tests {
         for bad in [
             "Fault x. Injected: a Held: b",
             "Fault 3: all",
+            "Fault 3. Injected: a. Fault 4. Injected: b. Held: c",
             "Promise 4",
             "Promises 1; 2.",
         ] {

@@ -112,7 +112,7 @@ fn a_refusal_of_an_earlier_shim_is_read() {
 }
 
 /// Fault 45. Injected: the daemon is replaced by a newer one while an earlier shim watches its agent.
-/// Held: the run is known to be at work, and since when; nothing is started a second time.
+/// Held: the run is known to be at work, and since when; it does not look like one to be started.
 ///
 /// Promises 11, 12.
 fn an_earlier_shim_at_work_is_recognised() {

@@ -13,7 +13,7 @@ yes \"$(printf '%1000s never stops')\" | head -c 1073741824
 '''\n\
 [defaults]\nworkspace = \"shared\"\nreview = \"auto\"\n[limits]\noutput = \"2GiB\"\n";
 
-/// Fault 24. Injected: an agent prints 1 GiB in lines. Held: the log has every byte, the run is
+/// Fault 24. Injected: an agent prints 1 GiB in lines. Held: the log is as long as what was printed, the run is
 /// `completed` with the end of its output as the result, commands are answered meanwhile, the
 /// events stay below 32 MiB and the daemon below 200 MiB of memory.
 #[test]

@@ -161,8 +161,8 @@ fn ended_with_a_reason(run: &Value, codes: &[&str]) {
 }
 
 /// Fault 7. Injected: what systemd does with its default KillMode (control-group): TERM to every
-/// process of the service at once, daemon, supervisors and agents. Held: nothing is left running
-/// and nothing is called a success; each run ends with a code, a sentence and evidence, and the
+/// process of the service at once, daemon, supervisors and agents. Held: nothing is called a
+/// success; each run ends with a code, a sentence and evidence, and the
 /// next daemon starts with a true picture. That this unit is wrong is what `orch doctor` says.
 #[cfg(target_os = "linux")]
 #[test]
@@ -192,7 +192,7 @@ fn a_restart_with_the_default_kill_mode_ends_runs_with_reasons() {
 }
 
 /// Fault 6. Injected: KILL to every process of a session at once: daemon, supervisors and agents.
-/// Held: the next daemon finds each run `lost`, with evidence and without an invented exit code; no
+/// Held: whoever looks next finds each run `lost`, with evidence and without an invented exit code; no
 /// run stays `running`, none is started a second time by itself beyond its attempts.
 ///
 /// Promises 3, 5.

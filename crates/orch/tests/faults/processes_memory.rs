@@ -71,8 +71,7 @@ fn an_agent_that_takes_all_memory_is_the_one_that_goes_and_is_told_why() {
     assert_eq!(daemon.drain(), Some(0));
 }
 
-/// Fault 5. Injected: SIGKILL to an agent by somebody else, in a control group in which memory never
-/// ran out. Held: its run is `failed(signaled)` with signal 9, and want of memory is not claimed.
+/// Fault 5. Injected: SIGKILL to an agent by somebody else, while there is memory enough. Held: its run is `failed(signaled)` with signal 9, and want of memory is not claimed.
 ///
 /// Promises 2, 5.
 #[test]

@@ -153,6 +153,35 @@ pub(super) fn lost_has_a_cause(scene: &Scene, _expect: &Expect) -> Vec<String> {
         .collect()
 }
 
+/// A run whose shim and whose daemon were both dead before its agent ended has no status: nobody was
+/// there to fetch it, so whatever is told was made up.
+///
+/// Promise 3.
+pub(super) fn the_unseen_is_lost(scene: &Scene, _expect: &Expect) -> Vec<String> {
+    let told = scene.runs.iter().filter(|run| recorded(run).is_some());
+    told.filter(|run| nobody_saw(scene, run))
+        .map(|run| {
+            let (id, told) = (run.text("id"), recorded(run));
+            format!("{id} is told to have ended with {told:?}, and nobody lived to see it")
+        })
+        .collect()
+}
+
+fn nobody_saw(scene: &Scene, run: &Row) -> bool {
+    let Some(account) = account(scene, run) else {
+        return false;
+    };
+    let (Some(end), Some(shim)) = (account.end, account.faults.shim_killed.iter().min()) else {
+        return false;
+    };
+    let begun = run.number("created_at").unwrap_or(0) - scene.boot_ms;
+    let daemon = scene.ledger.daemon_kills().find(|at| *at >= begun);
+    daemon.is_some_and(|daemon| end.at > daemon.max(*shim) + TICK_MS)
+}
+
+/// How exactly an agent can tell the time, and then some.
+const TICK_MS: i64 = 20;
+
 /// How far the clocks of rows and of the ledger may be apart.
 const CLOCK_SLACK_MS: i64 = 50;
 

@@ -222,7 +222,12 @@ fn lost_without_a_dead_witness_is_found_and_with_one_is_right() {
         set(&mut scene.runs[0], "exit_code", Cell::Integer(7));
         files(scene, "r1").run_json.as_mut().unwrap()["exit_code"] = 7.into();
     });
-    assert_eq!(made_up, ["the unknown is lost"]);
+    assert_eq!(made_up, ["the unknown is lost", "the unseen is lost"]);
+    let guessed_right = found(|scene| {
+        account(scene, "r1").faults.shim_killed = vec![120];
+        scene.ledger.daemon.push(DaemonNote::Killed(121));
+    });
+    assert_eq!(guessed_right, ["the unseen is lost"]);
 }
 
 #[test]
