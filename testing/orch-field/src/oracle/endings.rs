@@ -171,7 +171,13 @@ fn nobody_saw(scene: &Scene, run: &Row) -> bool {
     let Some(account) = account(scene, run) else {
         return false;
     };
-    let (Some(end), Some(shim)) = (account.end, account.faults.shim_killed.iter().min()) else {
+    // A shim that was killed before its agent began has been followed by another.
+    let began = account.starts.iter().map(|start| start.at).min();
+    let killed = account.faults.shim_killed.iter();
+    let shim = killed
+        .filter(|at| began.is_some_and(|began| **at >= began))
+        .min();
+    let (Some(end), Some(shim)) = (account.end, shim) else {
         return false;
     };
     let begun = run.number("created_at").unwrap_or(0) - scene.boot_ms;
