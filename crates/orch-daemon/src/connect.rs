@@ -16,18 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// Connects to the daemon that serves `project`; when none does, takes the lock and answers in
-/// this process through the same code. Waits while other commands hold the lock.
+/// this process through the same code. Waits while other commands hold the lock. What is remarkable
+/// about the database when this process opens it goes to `log`: nobody after it will be told.
 ///
 /// # Errors
 /// Nobody answers, versions differ, or the state directory cannot be used.
-pub fn connect(project: &Project) -> Result<Client, ConnectError> {
+pub fn connect(project: &Project, log: &LogSink) -> Result<Client, ConnectError> {
     let start = Instant::now();
     let mut pause = PAUSE.0;
     loop {
         if let Some(client) = daemon(project)? {
             return Ok(client);
         }
-        match Daemon::answer(project, Options::default(), LogSink::silent()) {
+        match Daemon::answer(project, Options::default(), log.clone()) {
             Ok(daemon) => return Ok(daemon.into_client()?),
             Err(StartError::Locked { holder }) if start.elapsed() > PATIENCE => {
                 return Err(ConnectError::Busy { holder });

@@ -37,7 +37,11 @@ impl Fixture {
     }
 
     fn add(&self, title: &str, depends_on: &[&str]) -> String {
-        added(&connect(&self.project).unwrap(), title, depends_on)
+        added(
+            &connect(&self.project, &LogSink::silent()).unwrap(),
+            title,
+            depends_on,
+        )
     }
 }
 
@@ -79,7 +83,11 @@ fn a_drained_daemon_ends_its_streams_and_leaves_nothing_behind() {
     ));
     // The lock is free: a command does it by itself, and so does another daemon.
     assert_eq!(
-        connect(&it.project).unwrap().status().unwrap().service,
+        connect(&it.project, &LogSink::silent())
+            .unwrap()
+            .status()
+            .unwrap()
+            .service,
         "stopped"
     );
     drop(it.start(Options::default()));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use orch_api::client::Client;
+use orch_daemon::LogSink;
 use orch_daemon::project::Project;
 
 use crate::args::Global;
@@ -56,6 +57,21 @@ impl Context {
     /// # Errors
     /// There is no project, or it cannot be opened.
     pub fn client(&self) -> Result<Client> {
-        Ok(orch_daemon::connect(&self.project()?)?)
+        self.client_of(&self.project()?)
+    }
+
+    /// The same for a project that was found already. Facts that are missing are told at once:
+    /// whoever opens the database next finds nothing wrong with it any more.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn client_of(&self, project: &Project) -> Result<Client> {
+        let printer = Arc::clone(&self.printer);
+        let log = LogSink::new(move |lines| {
+            for line in lines.iter().filter(|line| line.level == "error") {
+                printer.warn(line.message.as_deref().unwrap_or(&line.event));
+            }
+        });
+        Ok(orch_daemon::connect(project, &log)?)
     }
 }

@@ -351,6 +351,13 @@ pub trait Reader {
     /// understand becomes a `raw` event.
     fn line(&mut self, line: &[u8]) -> Vec<AgentEvent>;
 
+    /// Takes note of a plain line for the summary, if that is all it is good for. `false` means
+    /// that the line was not taken, and is to be told by [`Reader::line`].
+    fn skim(&mut self, line: &[u8]) -> bool {
+        let _ = line;
+        false
+    }
+
     /// Takes note of a line that is too long to be held in memory: its length in bytes without
     /// its `\n`, and the last [`TAIL_BYTES`] of it.
     fn unreadable(&mut self, length: u64, tail: &[u8]);

@@ -174,6 +174,11 @@ impl Reader for ShellReader {
         }]
     }
 
+    fn skim(&mut self, line: &[u8]) -> bool {
+        self.keep(line);
+        true
+    }
+
     fn unreadable(&mut self, length: u64, tail: &[u8]) {
         self.drop_first(self.kept.len());
         self.dropped += length.saturating_sub(tail.len() as u64);

@@ -22,6 +22,8 @@ const BLOCK_BYTES: u64 = 64 << 10;
 pub(super) struct Flood {
     lines: u64,
     bytes: u64,
+    /// There have been too many, once and for all.
+    full: bool,
     block: Option<Block>,
 }
 
@@ -33,13 +35,20 @@ struct Block {
 }
 
 impl Flood {
-    /// Takes the event of a plain line that lies from `start` to `end`; what is to be recorded.
-    pub fn plain(&mut self, event: AgentEvent, start: u64, end: u64) -> Option<(AgentEvent, u64)> {
+    /// Whether a plain line of `length` bytes would be gathered and get no event of its own.
+    pub fn gathers(&self, length: u64) -> bool {
+        self.full || self.lines >= SINGLE_LINES || self.bytes + length > SINGLE_BYTES
+    }
+
+    /// Counts a plain line that gets an event of its own.
+    pub fn single(&mut self, length: u64) {
         self.lines += 1;
-        self.bytes += end - start;
-        if self.lines <= SINGLE_LINES && self.bytes <= SINGLE_BYTES {
-            return Some((event, end));
-        }
+        self.bytes += length;
+    }
+
+    /// Gathers a plain line that lies from `start` to `end`; the event of the block it completes.
+    pub fn gather(&mut self, start: u64, end: u64) -> Option<(AgentEvent, u64)> {
+        self.full = true;
         let block = self.block.get_or_insert(Block {
             offset: start,
             end,

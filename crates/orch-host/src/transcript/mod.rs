@@ -155,18 +155,31 @@ impl Teller {
 
     /// Gives the events of one line, each with the offset in `out.log` that it ends with.
     fn tell(&mut self, line: &Located<'_>, each: &mut dyn FnMut(AgentEvent, u64)) {
-        let mut events = events_of(self.reader.as_mut(), line);
-        let is_long = line.end - line.start > EMBED_BYTES as u64;
-        if events.len() == 1 && !is_long && self.is_plain(&events[0]) {
-            let event = events.remove(0);
-            if let Some((event, end)) = self.flood.plain(event, line.start, line.end) {
-                each(event, end);
-            }
-        } else if !events.is_empty() {
-            self.close_block(each);
-            for event in events {
-                each(event, line.end);
-            }
+        let length = line.end - line.start;
+        let gathers = length <= EMBED_BYTES as u64 && self.flood.gathers(length);
+        if gathers
+            && let Line::Whole(bytes) = line.line
+            && self.reader.skim(bytes)
+        {
+            return self.gather(line, each);
+        }
+        let events = events_of(self.reader.as_mut(), line);
+        let is_plain = length <= EMBED_BYTES as u64
+            && matches!(events.as_slice(), [event] if self.is_plain(event));
+        match is_plain {
+            true if gathers => return self.gather(line, each),
+            true => self.flood.single(length),
+            false if events.is_empty() => {}
+            false => self.close_block(each),
+        }
+        for event in events {
+            each(event, line.end);
+        }
+    }
+
+    fn gather(&mut self, line: &Located<'_>, each: &mut dyn FnMut(AgentEvent, u64)) {
+        if let Some((event, end)) = self.flood.gather(line.start, line.end) {
+            each(event, end);
         }
     }
 

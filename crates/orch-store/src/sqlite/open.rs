@@ -243,6 +243,8 @@ pub(super) fn note_open(inner: &rusqlite::Connection, open: bool) -> Answer<()> 
 pub(super) fn check(path: &Path) -> Result<()> {
     let fail = |cause| StoreError::new("checking the database", Some(path), cause);
     let connection = open_reader(path)?;
+    // An empty file has no page that is not whole.
+    migrate::version(connection.inner()).map_err(fail)?;
     check_pages(connection.inner()).map_err(fail)
 }
 

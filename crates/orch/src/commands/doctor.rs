@@ -57,7 +57,7 @@ pub fn run(context: &Context, args: &Doctor) -> Result<Ending> {
         Ok(project) => {
             let root = project.root.display().to_string();
             checks.push(check("project", Verdict::Ok, root));
-            let (daemon, pid) = daemon(&project);
+            let (daemon, pid) = daemon(context, &project);
             checks.push(daemon);
             let facts = doctor::gather(&project, pid, args.deep);
             checks.extend(doctor::judge(&facts));
@@ -137,10 +137,10 @@ fn version(said: &str) -> Option<(u32, u32)> {
 
 /// Whether the database opens and somebody answers: a daemon, or this process for itself. Which
 /// process the daemon is, if one serves.
-fn daemon(project: &Project) -> (Check, Option<u32>) {
+fn daemon(context: &Context, project: &Project) -> (Check, Option<u32>) {
     let name = "daemon and database";
-    let status = orch_daemon::connect(project)
-        .map_err(UserError::from)
+    let status = context
+        .client_of(project)
         .and_then(|client| Ok(client.status()?));
     let status = match status {
         Ok(status) => status,

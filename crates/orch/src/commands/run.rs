@@ -32,7 +32,7 @@ pub fn run(context: &Context, args: &Run) -> Result<Ending> {
     let project = context.project()?;
     let mut tries = 1;
     loop {
-        let client = orch_daemon::connect(&project)?;
+        let client = context.client_of(&project)?;
         let status = client.status()?;
         let ids = whole_ids(&client, &args.tasks)?;
         if status.service != "stopped" {

@@ -100,3 +100,30 @@ fn what_is_wrong_is_named_with_its_mend() {
         0o755
     );
 }
+
+/// Fault 34. Injected: a daemon is killed, its write-ahead log is removed, and a command is the first to
+/// open the database. Held: the command says that the last facts may be lost; nobody after it could.
+///
+/// Promise 25.
+#[test]
+fn whoever_opens_first_says_that_facts_are_missing() {
+    let project = Project::new("[agents.a]\nadapter = \"shell\"\ncommand = \"true\"\n");
+    let daemon = project.serve(&[]);
+    project.add("forgotten", &[]);
+    daemon.signal(rustix::process::Signal::KILL);
+    drop(daemon);
+    fs::remove_file(project.root().join(".orch/orch.db-wal")).unwrap();
+    let said = project.output(&["task", "list"]);
+    assert!(said.status.success());
+    let said = orch_field::lossy(&said.stderr);
+    assert!(said.contains("the last facts may be lost"), "{said}");
+}
+
+/// Fault 34. Injected: the database is an empty file. Held: `doctor --deep` does not call it whole.
+#[test]
+fn an_empty_database_is_not_whole() {
+    let project = Project::new("[agents.a]\nadapter = \"shell\"\ncommand = \"true\"\n");
+    fs::write(project.root().join(".orch/orch.db"), "").unwrap();
+    let checks = String::from_utf8(project.output(&["doctor", "--deep"]).stdout).unwrap();
+    assert!(!checks.contains("every page is whole"), "{checks}");
+}

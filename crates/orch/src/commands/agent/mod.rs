@@ -86,10 +86,8 @@ fn told(context: &Context, project: &Project, name: &str, change: &str, text: &s
 
 /// A daemon also notices by itself; asking it makes sure that the next command finds it so.
 pub fn take_over(context: &Context, project: &Project) {
-    let status = match orch_daemon::connect(project) {
-        Ok(client) => client.reload().map_err(UserError::from),
-        Err(error) => Err(error.into()),
-    };
+    let client = context.client_of(project);
+    let status = client.and_then(|client| Ok(client.reload()?));
     let trouble = match status {
         Ok(status) => status.config_error,
         Err(error) => Some(error.message),

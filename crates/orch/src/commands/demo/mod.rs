@@ -7,7 +7,7 @@ mod project;
 use jiff::Timestamp;
 use orch_api::client::{RunQuery, TaskQuery};
 use orch_api::types::{Run, Task};
-use orch_daemon::Options;
+use orch_daemon::{LogSink, Options};
 use serde_json::json;
 
 use super::run::work;
@@ -39,7 +39,7 @@ pub fn run(context: &Context, args: &Demo) -> Result<Ending> {
     };
     work(printer, &stage.project, options, 0)?;
 
-    let client = orch_daemon::connect(&stage.project)?;
+    let client = orch_daemon::connect(&stage.project, &LogSink::silent())?;
     let mut tasks = client.tasks(&TaskQuery::default())?;
     let mut runs = client.runs(&RunQuery::default())?;
     drop(client);

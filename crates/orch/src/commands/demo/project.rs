@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use orch_api::client::Client;
 use orch_api::types::NewTask;
+use orch_daemon::LogSink;
 use orch_daemon::config::{self, AgentFields};
 use orch_daemon::project::Project;
 
@@ -93,7 +94,7 @@ impl Stage {
     /// # Errors
     /// orch refused one.
     pub fn queue(&self) -> Result<()> {
-        let client = orch_daemon::connect(&self.project)?;
+        let client = orch_daemon::connect(&self.project, &LogSink::silent())?;
         let plan = add(&client, task("Plan the release", "builder", &[]))?;
         let after_plan = [plan.as_str()];
         let mut parts = Vec::new();
