@@ -51,6 +51,7 @@ pub(super) fn resume(
         let mut replay = Replay {
             state: State::new(adapter),
             log,
+            ahead: Ahead::default(),
             cut,
             expected: VecDeque::new(),
             good_bytes: 0,
@@ -107,9 +108,31 @@ fn keep_aside(dir: &RunDir, events: &File) -> io::Result<String> {
     Ok(name)
 }
 
+/// What was read of `out.log` ahead of need: every event asks for a line, and a line is not worth a
+/// read of its own.
+#[derive(Default)]
+struct Ahead {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Ahead {
+    /// The next bytes at `from`, none at or beyond `limit`; empty at the end of the file.
+    fn next(&mut self, log: &File, from: u64, limit: u64) -> io::Result<&[u8]> {
+        let is_here = self.at <= from && from < self.at + self.bytes.len() as u64;
+        if !is_here {
+            self.at = from;
+            read_chunk(log, from, u64::MAX, &mut self.bytes)?;
+        }
+        let within = |offset: u64| (offset - self.at).min(self.bytes.len() as u64) as usize;
+        Ok(&self.bytes[within(from)..within(limit.max(from))])
+    }
+}
+
 struct Replay<'a> {
     state: State,
     log: Option<&'a File>,
+    ahead: Ahead,
     cut: Cut,
     /// Events that follow from `out.log` and were not met in `events.jsonl` yet, each with the end
     /// of its line.
@@ -168,13 +191,17 @@ impl Replay<'_> {
     /// its `\n` ends at `end` because it was the last one when the run was finished.
     fn read_until(&mut self, end: u64) -> io::Result<()> {
         let Some(log) = self.log else { return Ok(()) };
-        let mut chunk = Vec::new();
         // What is recorded next comes from the first line that tells something, so nothing is
         // gained by reading on after it, and a false offset must not fill the memory.
-        while self.expected.is_empty()
-            && read_chunk(log, self.state.splitter.position(), end, &mut chunk)?
-        {
-            self.take(|splitter, each| splitter.feed(&chunk, each));
+        while self.expected.is_empty() {
+            let mut ahead = std::mem::take(&mut self.ahead);
+            let bytes = ahead.next(log, self.state.splitter.position(), end)?;
+            let is_end = bytes.is_empty();
+            self.take(|splitter, each| splitter.feed(bytes, each));
+            self.ahead = ahead;
+            if is_end {
+                break;
+            }
         }
         if self.state.splitter.position() == end {
             if self.cut == Cut::Last {
