@@ -124,8 +124,8 @@ fn short_writes_interruptions_and_failed_reads_change_nothing() {
         return;
     };
     faults.set(
-        "write short-every:19 .orch/runs/\nwrite eintr-every:7 orch.db\n\
-         read eio-every:23 out.log\n",
+        "write short-every:7 .orch/runs/\nwrite eintr-every:3 orch.db\n\
+         read eio-every:5 out.log\n",
     );
     let mut served = project.serve_with(&[], &faults.environment());
     let tasks: Vec<String> = (0..10)
