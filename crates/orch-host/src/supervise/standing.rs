@@ -12,7 +12,10 @@ use orch_core::run::{Failure, FailureCode};
 use orch_core::{RunId, Timestamp};
 
 use super::files::{Dir, Small};
-use super::process::{Identity, Life, Process, TICKS_PER_SECOND, marked, may_be_agent};
+use super::launch::SHIM_COMMAND;
+use super::process::{
+    Identity, Life, Process, TICKS_PER_SECOND, marked, may_be_agent, supervising,
+};
 use super::reaper::{self, Reaped};
 use super::record::{self, ExitRecord, PidRecord, RECORD_BYTES, Record, Source, Started};
 use super::spec::MARKER;
@@ -184,8 +187,8 @@ impl Inspection<'_> {
             return Ok(Standing::Lost(self.rebooted()));
         }
         if !self.gate_passed {
-            let since = self.dir.exists(name::STARTED)?;
-            return Ok(if since {
+            let coming = self.dir.exists(name::STARTED)? || self.has_shim()?;
+            return Ok(if coming {
                 Standing::Launching
             } else {
                 Standing::Fresh
@@ -228,6 +231,12 @@ impl Inspection<'_> {
             found = find()?;
         }
         Ok(found)
+    }
+
+    /// Whether a shim of the run lives, whatever lies in the directory: somebody may have emptied
+    /// it, and an agent that is just executing its command shows no marker for that moment.
+    fn has_shim(&self) -> io::Result<bool> {
+        Ok(!supervising(SHIM_COMMAND, self.run.as_str())?.is_empty())
     }
 
     /// What the process table or the reaper knows of the agent, if anything.

@@ -23,6 +23,7 @@ crate::tests![
     a_run_whose_directory_is_gone_is_not_lost_while_it_lives,
     a_run_whose_directory_is_gone_can_be_stopped_and_leaves_nothing,
     a_run_whose_directory_was_emptied_is_not_fresh_while_it_lives,
+    an_agent_that_is_just_executing_is_not_fresh_when_its_directory_was_emptied,
 ];
 
 /// Promises 3, 11.
@@ -172,10 +173,17 @@ fn a_shim_killed_at_any_moment_of_a_launch_is_not_misjudged() {
     }
 }
 
+/// Launches an agent that has executed all it will: it is known by its marker from here on.
+fn launch_settled(bench: &Bench) {
+    let mut fifo = bench.fifo();
+    bench.launch(&bench.shell("mkfifo never; echo settled > fifo; read line < never"));
+    bench.started();
+    assert_eq!(fifo.line(), "settled");
+}
+
 fn a_run_whose_directory_is_gone_is_not_lost_while_it_lives() {
     let bench = Bench::new();
-    bench.launch(&bench.shell("exec sleep 600"));
-    bench.started();
+    launch_settled(&bench);
     let (shim, agent) = (bench.shim_pid(), bench.agent_pid());
     std::fs::remove_dir_all(bench.dir.path()).unwrap();
     let by_marker = Standing::Unsupervised {
@@ -215,14 +223,28 @@ fn a_run_whose_directory_is_gone_can_be_stopped_and_leaves_nothing() {
 
 fn a_run_whose_directory_was_emptied_is_not_fresh_while_it_lives() {
     let bench = Bench::new();
-    bench.launch(&bench.shell("exec sleep 600"));
-    bench.started();
+    launch_settled(&bench);
     let agent = bench.agent_pid();
     std::fs::remove_dir_all(bench.dir.path()).unwrap();
     bench.dir.create().unwrap();
     assert!(matches!(bench.inspect(), Standing::Unsupervised { pid, .. } if pid == agent));
     stop(&bench.dir).unwrap();
     assert!(!is_alive(agent));
+}
+
+fn an_agent_that_is_just_executing_is_not_fresh_when_its_directory_was_emptied() {
+    let bench = Bench::new();
+    // Executes itself for ever: at many moments it shows no environment.
+    std::fs::write(bench.path("again"), "exec /bin/sh again").unwrap();
+    bench.launch(&bench.shell("exec /bin/sh again"));
+    bench.started();
+    std::fs::remove_dir_all(bench.dir.path()).unwrap();
+    bench.dir.create().unwrap();
+    for _ in 0..200 {
+        let standing = bench.inspect();
+        assert_ne!(standing, Standing::Fresh);
+    }
+    stop(&bench.dir).unwrap();
 }
 
 /// Promises 2, 13.
