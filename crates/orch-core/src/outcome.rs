@@ -18,6 +18,8 @@ pub enum Verdict {
     Success,
     /// Its result event says error, in these words.
     Error {
+        /// What kind of error, as far as the agent says it in a form made for programs.
+        code: FailureCode,
         /// The agent's words.
         message: String,
     },
@@ -70,7 +72,7 @@ pub struct Witness {
 pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
     match verdict {
         Verdict::Success => Outcome::Completed,
-        Verdict::Error { message } => with_error(message, witness),
+        Verdict::Error { code, message } => with_error(*code, message, witness),
         Verdict::Limited {
             code,
             message,
@@ -85,10 +87,10 @@ pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
 
 /// Many agents say an error when they are asked to end: then orch is why, and the words are
 /// evidence. What orch stopped is not a failure of the agent.
-fn with_error(message: &str, witness: &Witness) -> Outcome {
+fn with_error(code: FailureCode, message: &str, witness: &Witness) -> Outcome {
     stopped(witness, Some(message)).unwrap_or_else(|| {
         Outcome::Failed(failure(
-            FailureCode::AgentError,
+            code,
             message.to_owned(),
             witness,
             "result event says error",
@@ -249,6 +251,7 @@ mod tests {
     fn an_error_that_was_seen_is_an_error_whatever_the_exit_code() {
         for exit in [Exit::Code(0), Exit::Code(1), KILLED] {
             let verdict = Verdict::Error {
+                code: FailureCode::AgentError,
                 message: "401".into(),
             };
             check(
@@ -263,6 +266,7 @@ mod tests {
     #[test]
     fn the_complaint_of_an_agent_that_orch_ended_is_evidence_and_not_the_reason() {
         let complaint = Verdict::Error {
+            code: FailureCode::AgentError,
             message: "I was interrupted".into(),
         };
         let stopped = |stop, enforced| Witness {
@@ -389,12 +393,14 @@ mod tests {
         let said = mismatch(&Verdict::Success, &cancelled);
         assert!(said.is_some_and(|said| said.contains("cancelled")));
         let error = Verdict::Error {
+            code: FailureCode::AgentError,
             message: String::new(),
         };
         assert_eq!(mismatch(&error, &cancelled), None);
         assert!(
             mismatch(
                 &Verdict::Error {
+                    code: FailureCode::AgentError,
                     message: String::new()
                 },
                 &witness(Exit::Code(0))

@@ -92,6 +92,8 @@ pub fn dispose(
             Disposition::RetryAt(now.plus_millis(backoff.delay_ms(task.start_failures, entropy)))
         }
         Outcome::Lost(_) if asks_person(task) => Disposition::AskPerson,
+        // The next attempt would fail the same way, and cost the same.
+        Outcome::Failed(failure) if failure.code.is_permanent() => Disposition::GiveUp,
         Outcome::Failed(_) | Outcome::TimedOut(_) | Outcome::Lost(_) => {
             if task.attempts < task.max_attempts {
                 Disposition::RetryAt(now.plus_millis(backoff.delay_ms(task.attempts, entropy)))
@@ -106,6 +108,8 @@ pub fn dispose(
 const fn most_starts(code: FailureCode) -> u32 {
     match code {
         FailureCode::WorkspaceFailed | FailureCode::SpawnFailed => limits::UNREADY_START_FAILURES,
+        // It waits for a person, however long that takes.
+        FailureCode::NeedsConsent => u32::MAX,
         _ => limits::TRANSIENT_START_FAILURES,
     }
 }

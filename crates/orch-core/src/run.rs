@@ -39,8 +39,35 @@ impl RunStatus {
 text_enum! {
     /// Why something did not succeed. The list is closed; the schema refuses any other word.
     pub enum FailureCode {
-        /// The agent itself said that it failed.
+        /// The agent itself said that it failed, for a reason that has no word of its own here.
         AgentError = "agent_error",
+        /// The provider does not accept the key or the login.
+        AuthFailed = "auth_failed",
+        /// The provider refuses the request as it is.
+        BadRequest = "bad_request",
+        /// The provider has no such model, or not for this account.
+        ModelNotFound = "model_not_found",
+        /// The provider had too much to do, and the agent gave up.
+        Overloaded = "overloaded",
+        /// The provider failed in another way.
+        ProviderError = "provider_error",
+        /// The connection to the provider did not come to be, broke, or said nothing that can be
+        /// understood.
+        ConnectionFailed = "connection_failed",
+        /// The conversation is longer than the model can read.
+        ContextTooLong = "context_too_long",
+        /// The model, or a filter before it, refused to answer.
+        Refused = "refused",
+        /// The answer was cut off at its longest.
+        AnswerCut = "answer_cut",
+        /// The agent took as many turns as it may.
+        TurnLimit = "turn_limit",
+        /// The agent spent as much as it may.
+        BudgetLimit = "budget_limit",
+        /// The session that was to be continued is not there any more.
+        SessionGone = "session_gone",
+        /// It says success and left nothing behind, where something is required.
+        NoChanges = "no_changes",
         /// The agent ended without the result it always gives.
         NoResult = "no_result",
         /// A command without a result of its own ended with this exit status.
@@ -69,6 +96,8 @@ text_enum! {
         NoResources = "no_resources",
         /// The worktree could not be made ready.
         WorkspaceFailed = "workspace_failed",
+        /// What is in the repository would have the agent run code that nobody agreed to.
+        NeedsConsent = "needs_consent",
         /// What the run needs could not be written or started.
         SpawnFailed = "spawn_failed",
         /// The supervisor died before the agent was started.
@@ -88,7 +117,16 @@ impl FailureCode {
     /// Whether trying again without changing anything can only fail again.
     #[must_use]
     pub const fn is_permanent(self) -> bool {
-        matches!(self, Self::CommandNotFound | Self::NotExecutable)
+        matches!(
+            self,
+            Self::CommandNotFound
+                | Self::NotExecutable
+                | Self::AuthFailed
+                | Self::BadRequest
+                | Self::ModelNotFound
+                | Self::ContextTooLong
+                | Self::BudgetLimit
+        )
     }
 }
 

@@ -67,6 +67,18 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// What a success must have left behind to count as one.
+    pub enum Require {
+        /// Nothing: the agent's word is enough.
+        Nothing = "nothing",
+        /// A changed file, whoever committed it.
+        Changes = "changes",
+        /// A commit of the agent's own.
+        Commit = "commit",
+    }
+}
+
 /// 1 is urgent, 4 is whenever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);

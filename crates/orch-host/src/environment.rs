@@ -252,7 +252,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
-    use crate::adapter::{AgentSettings, find};
+    use crate::adapter::{AgentSettings, Occasion, find};
 
     fn made(
         adapter: &str,
@@ -264,7 +264,7 @@ mod tests {
             command: Some("true".into()),
             ..AgentSettings::default()
         };
-        let invocation = (adapter.invocation)(&settings).unwrap();
+        let invocation = adapter.start(&settings, &Occasion::example()).unwrap();
         let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let configured = configured.iter().map(own).collect();
         let parent = parent
@@ -367,6 +367,7 @@ mod tests {
         let invocation = Invocation {
             argv: Vec::new(),
             env: Vec::new(),
+            files: Vec::new(),
             prompt_on_stdin: true,
             preamble: None,
             stop_signal: crate::supervise::StopSignal::default(),

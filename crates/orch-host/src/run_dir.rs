@@ -40,6 +40,8 @@ pub mod name {
     pub const EVENTS: &str = "events.jsonl";
     /// A copy of the run's row, for people and scripts.
     pub const RUN_JSON: &str = "run.json";
+    /// A directory of files for the agent itself, and of those it is asked to write.
+    pub const AGENT_FILES: &str = "agent";
 }
 
 /// The directory of one run.
@@ -105,6 +107,23 @@ impl RunDir {
     #[must_use]
     pub fn err_log(&self) -> PathBuf {
         self.path.join(name::ERR_LOG)
+    }
+
+    /// The directory of files for the agent itself.
+    #[must_use]
+    pub fn agent_files(&self) -> PathBuf {
+        self.path.join(name::AGENT_FILES)
+    }
+
+    /// Makes [`Self::agent_files`] with mode 0700.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn create_agent_files(&self) -> io::Result<()> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.agent_files())
     }
 
     /// How it ended.

@@ -178,6 +178,7 @@ fn the_first_result_of_the_own_session_counts() {
 
     let (events, summary) = read(format!("{init}\n{foreign}\n{bad}\n{good}\n{bad}\n").as_bytes());
     let error = Verdict::Error {
+        code: FailureCode::AgentError,
         message: "oh no".into(),
     };
     assert_eq!(summary.verdict, error);
@@ -244,6 +245,7 @@ fn limits_are_told_from_errors() {
         until: until.map(Timestamp),
     };
     let error = || Verdict::Error {
+        code: FailureCode::AgentError,
         message: "x".into(),
     };
     let event =
@@ -400,7 +402,7 @@ fn a_message_is_short_and_the_result_is_not() {
     let text = "x".repeat(100_000);
     let line = result_line(&format!(r#""is_error":true,"result":"{text}""#));
     let summary = read(line.as_bytes()).1;
-    assert!(matches!(summary.verdict, Verdict::Error { message } if message.len() < 3_000));
+    assert!(matches!(summary.verdict, Verdict::Error { message, .. } if message.len() < 3_000));
     assert_eq!(summary.result, Some(text));
 }
 

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use orch_core::outcome::Verdict;
-use orch_host::adapter::{AgentSettings, EventType, Permission, Reader, all, find};
+use orch_host::adapter::{AgentSettings, EventType, Occasion, Permission, Reader, all, find};
 
 fn reader() -> Box<dyn Reader + Send> {
     (find("shell").unwrap().reader)()
@@ -31,7 +31,9 @@ fn every_adapter_is_found_by_its_name() {
 fn the_command_is_the_users_own_words() {
     let shell = find("shell").unwrap();
     let command = "cat > \"$1\"; echo '$(id)'";
-    let made = (shell.invocation)(&settings(command)).unwrap();
+    let made = shell
+        .start(&settings(command), &Occasion::example())
+        .unwrap();
     assert_eq!(made.argv, ["/bin/sh", "-c", command]);
     assert!(made.prompt_on_stdin && made.env.is_empty());
 
@@ -40,7 +42,7 @@ fn the_command_is_the_users_own_words() {
         system_prompt: Some("Be kind.".into()),
         ..settings(command)
     };
-    let made = (shell.invocation)(&with_args).unwrap();
+    let made = shell.start(&with_args, &Occasion::example()).unwrap();
     assert_eq!(made.argv, ["/bin/sh", "-c", command, "sh", "-x", "a b"]);
     assert_eq!(made.preamble.as_deref(), Some("Be kind."));
 }
@@ -48,7 +50,12 @@ fn the_command_is_the_users_own_words() {
 #[test]
 fn settings_a_command_cannot_follow_are_refused() {
     let shell = find("shell").unwrap();
-    let refused = |settings: AgentSettings| (shell.invocation)(&settings).unwrap_err().to_string();
+    let refused = |settings: AgentSettings| {
+        shell
+            .start(&settings, &Occasion::example())
+            .unwrap_err()
+            .to_string()
+    };
     assert!(refused(AgentSettings::default()).contains("needs a `command`"));
     assert!(refused(settings("  ")).contains("`command` is empty"));
     assert!(refused(settings("a\0b")).contains("NUL"));
@@ -144,7 +151,7 @@ fn a_real_command_gets_the_prompt_and_exactly_its_environment() {
 
     let shell = find("shell").unwrap();
     let settings = settings("env | grep -vE '^(PWD|SHLVL|_)='; cat");
-    let made = (shell.invocation)(&settings).unwrap();
+    let made = shell.start(&settings, &Occasion::example()).unwrap();
     let configured = [("MINE".to_owned(), "$SECRET".to_owned())].into();
     let parent = [("PATH", "/usr/bin:/bin"), ("SECRET", "s"), ("TOKEN", "t")];
     let parent = parent.map(|(name, value)| (name.into(), value.into()));

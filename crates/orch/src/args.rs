@@ -264,14 +264,14 @@ pub enum Agent {
     #[command(after_help = "Examples:\n  \
         orch agent add coder --adapter claude --model sonnet\n  \
         orch agent add tests --adapter shell --command 'make test' --label tests")]
-    Add(AgentAdd),
+    Add(Box<AgentAdd>),
     /// List agents and what they do
     List,
     /// Show one agent
     Show(AgentName),
     /// Change an agent
     #[command(after_help = "Example:\n  orch agent edit coder --model opus --max-parallel 2")]
-    Edit(AgentEdit),
+    Edit(Box<AgentEdit>),
     /// Remove an agent
     Remove(AgentName),
     /// Give an agent work again
@@ -335,6 +335,18 @@ pub struct AgentSettings {
     /// What it may do without asking: ask, edits or full
     #[arg(long, value_name = "MODE")]
     pub permission: Option<String>,
+    /// How hard it is to think, in the words of its own program
+    #[arg(long, value_name = "EFFORT")]
+    pub effort: Option<String>,
+    /// A file of MCP servers for it
+    #[arg(long, value_name = "FILE")]
+    pub mcp: Option<String>,
+    /// What a success must have left behind: nothing, changes or commit
+    #[arg(long, value_name = "WHAT")]
+    pub require: Option<String>,
+    /// Whether a later run of a task goes on with the session of the one before
+    #[arg(long, value_name = "BOOL")]
+    pub resume: Option<bool>,
     /// Turns it may take in a run
     #[arg(long, value_name = "N")]
     pub max_turns: Option<u32>,

@@ -321,6 +321,7 @@ impl Host {
             None => Verdict::NoResult,
             Some((_, Words::Success)) => Verdict::Success,
             Some((_, Words::Error)) => Verdict::Error {
+                code: FailureCode::AgentError,
                 message: "it did not work".to_owned(),
             },
             Some((at, Words::Limited(code, after))) => Verdict::Limited {

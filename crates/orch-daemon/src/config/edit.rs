@@ -46,6 +46,14 @@ pub struct AgentFields {
     pub system_prompt: Option<String>,
     /// What it may do without asking.
     pub permission: Option<String>,
+    /// How hard it is to think.
+    pub effort: Option<String>,
+    /// A file of MCP servers.
+    pub mcp: Option<String>,
+    /// What a success must have left behind.
+    pub require: Option<String>,
+    /// Whether later runs go on with earlier sessions.
+    pub resume: Option<bool>,
     /// Most turns in one run.
     pub max_turns: Option<u32>,
     /// Runs at once.
@@ -270,6 +278,10 @@ fn entries(fields: &AgentFields, adapters: &[&str]) -> Result<Vec<Entry>, Config
         ("command", text(&fields.command)),
         ("system_prompt", text(&fields.system_prompt)),
         ("permission", text(&fields.permission)),
+        ("effort", text(&fields.effort)),
+        ("mcp", text(&fields.mcp)),
+        ("require", text(&fields.require)),
+        ("resume", fields.resume.map(Value::from)),
         ("max_turns", count(fields.max_turns)),
         ("max_parallel", count(fields.max_parallel)),
         ("env", environment(&fields.env)),

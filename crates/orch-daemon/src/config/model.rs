@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use orch_core::config::Config;
 use orch_core::id::AgentName;
+use orch_core::task::Require;
 use orch_host::adapter::AgentSettings;
 
 /// A configuration that was found right as a whole.
@@ -54,6 +55,14 @@ pub struct AgentEntry {
     pub system_prompt: Option<String>,
     /// What it may do without asking; one of [`orch_host::adapter::Permission`].
     pub permission: Option<String>,
+    /// How hard it is to think, in its own words.
+    pub effort: Option<String>,
+    /// A file of MCP servers for it, relative to the repository.
+    pub mcp: Option<String>,
+    /// What a success must have left behind.
+    pub require: Option<Require>,
+    /// Whether a later run goes on with the session of the one before.
+    pub resume: bool,
     /// Most turns in one run.
     pub max_turns: Option<u32>,
     /// Runs it may have at once.
@@ -79,6 +88,7 @@ impl AgentEntry {
                 .permission
                 .as_deref()
                 .and_then(|word| word.parse().ok()),
+            effort: self.effort.clone(),
             max_turns: self.max_turns,
             args: self.args.clone(),
             env: self.env.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use orch_core::config::{Agent, Config, TaskDefaults};
 use orch_core::id::AgentName;
-use orch_host::adapter::{self, SettingsError};
+use orch_host::adapter::{self, Occasion, SettingsError};
 use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, Fault, Problem, shown};
@@ -158,7 +158,7 @@ fn check_settings(checker: &mut Checker<'_>, agents: &dyn TableLike, agent: &Age
         }
         return;
     };
-    if let Err(error) = (adapter.invocation)(&agent.settings()) {
+    if let Err(error) = adapter.start(&agent.settings(), &Occasion::example()) {
         let key = match &error {
             SettingsError::Empty { field, .. }
             | SettingsError::Nul { field, .. }
@@ -318,6 +318,10 @@ fn entry(name: AgentName, values: &Values) -> AgentEntry {
         command: text("command"),
         system_prompt: text("system_prompt"),
         permission: text("permission"),
+        effort: text("effort"),
+        mcp: text("mcp"),
+        require: text("require").and_then(|word| word.parse().ok()),
+        resume: !matches!(values.get("resume"), Some(Value::Switch(false))),
         max_turns: count_of(values.get("max_turns")),
         max_parallel: count_of(values.get("max_parallel")).unwrap_or(1),
         env: match values.get("env") {

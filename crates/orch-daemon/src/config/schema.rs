@@ -2,7 +2,7 @@
 //! the user's page are all made from this one table, so that they cannot disagree.
 
 use orch_core::limits;
-use orch_core::task::{OnLost, ReviewMode, WorkspaceMode};
+use orch_core::task::{OnLost, Require, ReviewMode, WorkspaceMode};
 use orch_host::adapter::Permission;
 
 use super::units::{format_duration, format_size};
@@ -113,6 +113,8 @@ const fn key(
 
 /// Longest name of a project, bytes.
 const PROJECT_NAME_BYTES: usize = 128;
+/// Longest path, bytes, as Linux has it.
+const PATH_BYTES: usize = 4096;
 /// Longest model name, bytes.
 const MODEL_BYTES: usize = 256;
 /// Longest command, system prompt, argument or variable, bytes. Linux gives one argument or
@@ -361,6 +363,30 @@ pub const AGENT: Section = Section {
             None,
             "what it may do without asking: what its own settings allow, change files, or \
              everything; the least that lets it work unattended unless given",
+        ),
+        key(
+            "effort",
+            Kind::Label,
+            None,
+            "how hard it is to think, in the words of its own program",
+        ),
+        key(
+            "mcp",
+            Kind::Line { most: PATH_BYTES },
+            None,
+            "a file of MCP servers for it, {\"mcpServers\": {…}}, from the top of the repository",
+        ),
+        key(
+            "require",
+            Kind::Word(|| Require::ALL.iter().map(|r| r.as_str()).collect()),
+            Some("\"nothing\""),
+            "what a success must have left behind: nothing, changes, or a commit of its own",
+        ),
+        key(
+            "resume",
+            Kind::Switch,
+            Some("true"),
+            "whether a later run of a task goes on with the session of the one before",
         ),
         key(
             "max_turns",

@@ -12,7 +12,7 @@ use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
-use orch_host::adapter::{self, Adapter, Invocation};
+use orch_host::adapter::{self, Adapter, Invocation, Occasion, SettingsError};
 use orch_host::environment;
 use orch_host::errno;
 use orch_host::failpoint::{self, Point};
@@ -104,7 +104,8 @@ impl Machine {
         failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
         failpoint::hit(Point::WorktreeReady);
-        let invocation = (adapter.invocation)(&entry.settings())
+        let invocation = self
+            .invocation(entry, adapter, &workspace, &dir)
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
         self.write_prompt(
             &dir,
@@ -114,6 +115,8 @@ impl Machine {
             invocation.preamble.as_deref(),
         )
         .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        write_files(&dir, &invocation)
+            .map_err(|error| spawn_failed("writing the agent's files", &error))?;
         failpoint::hit(Point::PromptWritten);
         let environment = self.environment(entry, adapter, &invocation, &task, &run, &dir)?;
         let spec = self.spec(
@@ -167,6 +170,25 @@ impl Machine {
         }
     }
 
+    fn invocation(
+        &self,
+        entry: &AgentEntry,
+        adapter: &Adapter,
+        workspace: &Path,
+        dir: &RunDir,
+    ) -> Result<Invocation, SettingsError> {
+        adapter.start(
+            &entry.settings(),
+            &Occasion {
+                session: None,
+                directory: workspace,
+                files: &dir.agent_files(),
+                mcp: &[],
+                orch: &shim_program(),
+            },
+        )
+    }
+
     fn write_prompt(
         &self,
         dir: &RunDir,
@@ -181,13 +203,7 @@ impl Machine {
             previous_failure: previous.as_ref(),
             ..PromptInput::new(task, workspace, run.branch.as_deref())
         });
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(dir.prompt())?;
-        file.write_all(text.as_bytes())
+        write_private(&dir.prompt(), &text)
     }
 
     /// Why the run before this one was not a success.
@@ -391,6 +407,29 @@ fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
             "looked up among the adapters",
         )
     })
+}
+
+/// Writes what the agent needs beside its prompt. Nothing is written for one that needs nothing.
+fn write_files(dir: &RunDir, invocation: &Invocation) -> std::io::Result<()> {
+    if invocation.files.is_empty() {
+        return Ok(());
+    }
+    dir.create_agent_files()?;
+    for (name, text) in &invocation.files {
+        write_private(&dir.agent_files().join(name), text)?;
+    }
+    Ok(())
+}
+
+/// Writes a file that nobody else may read.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// This very binary: the supervisor is its hidden subcommand. An upgrade replaces the file by

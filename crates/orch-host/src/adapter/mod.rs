@@ -4,16 +4,20 @@
 //! command line, from a line of output to events, from all lines to a verdict. Adapters must not
 //! know that there are files, processes, a clock or a database.
 
+mod arguments;
 mod claude;
 mod json;
+mod mcp;
 mod shell;
 
+pub use mcp::{McpServer, McpTransport, McpUnreadable};
 pub use shell::plain_program;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use orch_core::outcome::Verdict;
-use orch_core::run::Usage;
+use orch_core::run::{FailureCode, Usage};
 use serde_json::value::RawValue;
 
 use crate::supervise::StopSignal;
@@ -49,12 +53,106 @@ pub struct Adapter {
     pub inherits: &'static [&'static str],
     /// Exact names it never takes over although `inherits` says so.
     pub never_inherits: &'static [&'static str],
-    /// From settings to what is started.
-    pub invocation: fn(&AgentSettings) -> Result<Invocation, SettingsError>,
+    /// What it can do and tell.
+    pub capabilities: Capabilities,
+    /// From settings to what is started; to be called by way of [`Adapter::start`].
+    pub invocation: fn(&AgentSettings, &Occasion<'_>) -> Result<Invocation, SettingsError>,
     /// A reader for one run, at the beginning of the output.
     pub reader: fn() -> Box<dyn Reader + Send>,
+    /// What an exit status means that came without a result, from the status and the end of what
+    /// was printed on stderr. For what a program says in a fixed form only; `None` where that is
+    /// all that can be said.
+    pub explain: fn(code: i32, errors: &str) -> Option<(FailureCode, String)>,
+    /// What it used, from the text of [`USAGE_FILE`], for one that writes it there.
+    pub usage_file: Option<fn(&str) -> Option<Usage>>,
     /// An event's data in words, for people; `None` where there is nothing worth a line.
     pub describe: fn(EventType, &serde_json::Value) -> Option<String>,
+}
+
+impl Adapter {
+    /// From settings to what is started, for settings that this kind of agent has.
+    ///
+    /// # Errors
+    /// A setting that would silently do nothing, or a value that cannot travel.
+    pub fn start(
+        &self,
+        settings: &AgentSettings,
+        occasion: &Occasion<'_>,
+    ) -> Result<Invocation, SettingsError> {
+        let can = &self.capabilities;
+        let unused = [
+            ("effort", settings.effort.is_some() && !can.effort),
+            ("max_turns", settings.max_turns.is_some() && !can.max_turns),
+            ("mcp", !occasion.mcp.is_empty() && !can.mcp),
+            (
+                "permission",
+                settings
+                    .permission
+                    .is_some_and(|asked| !can.permissions.contains(&asked)),
+            ),
+        ];
+        match unused.iter().find(|(_, is_unused)| *is_unused) {
+            Some((field, _)) => Err(settings.not_supported(self.name, field)),
+            None => (self.invocation)(settings, occasion),
+        }
+    }
+}
+
+/// The name, in [`Occasion::files`], of the file that [`Adapter::usage_file`] reads.
+pub const USAGE_FILE: &str = "usage.json";
+
+/// For [`Adapter::explain`] where a status says nothing more.
+const fn no_explanation(_code: i32, _errors: &str) -> Option<(FailureCode, String)> {
+    None
+}
+
+/// What one kind of agent can do and tell, as far as it was seen or is documented.
+#[derive(Debug, Clone, Copy)]
+pub struct Capabilities {
+    /// The newest version that orch was run with; `None` if only its documentation was read.
+    pub tested: Option<&'static str>,
+    /// Arguments with which it prints its version and does nothing else.
+    pub version: &'static [&'static str],
+    /// How it counts the tokens it used.
+    pub usage: Counting,
+    /// Whether it says what it cost.
+    pub cost: bool,
+    /// Whether it can go on with an earlier session.
+    pub resume: bool,
+    /// What it says about a rate or usage limit.
+    pub limits: LimitSignal,
+    /// Whether it can be given MCP servers.
+    pub mcp: bool,
+    /// Whether it can be told how hard to think.
+    pub effort: bool,
+    /// Whether it can be told how many turns it may take.
+    pub max_turns: bool,
+    /// What it may be allowed.
+    pub permissions: &'static [Permission],
+    /// One sentence on how well its endings can be told apart.
+    pub endings: &'static str,
+}
+
+/// How an agent counts the tokens it used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// It does not say.
+    Nothing,
+    /// For each run.
+    PerRun,
+    /// For the whole session, so that a run which goes on with one includes the runs before it.
+    PerSession,
+}
+
+/// What an agent says about a rate or usage limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitSignal {
+    /// Nothing that a program can rely on.
+    Nothing,
+    /// That there is one.
+    Status,
+    /// That there is one and when it is lifted.
+    ResetTime,
 }
 
 /// What an agent may do without asking. Nobody is there to be asked, so what is not allowed is
@@ -108,12 +206,43 @@ pub struct AgentSettings {
     pub system_prompt: Option<String>,
     /// What it may do; `None` is the strictest that lets it work unattended.
     pub permission: Option<Permission>,
+    /// How hard it is to think, in its own words.
+    pub effort: Option<String>,
     /// Most turns it may take.
     pub max_turns: Option<u32>,
     /// Arguments appended as they are.
     pub args: Vec<String>,
     /// Variables for it; see [`crate::environment`].
     pub env: BTreeMap<String, String>,
+}
+
+/// What a command line depends on besides the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Occasion<'a> {
+    /// The session to go on with; only where [`Capabilities::resume`] says that it can.
+    pub session: Option<&'a str>,
+    /// The directory it works in.
+    pub directory: &'a Path,
+    /// The directory of [`Invocation::files`], the run's own.
+    pub files: &'a Path,
+    /// The MCP servers it is given.
+    pub mcp: &'a [McpServer],
+    /// This very program, for what needs one of its hidden commands.
+    pub orch: &'a Path,
+}
+
+impl Occasion<'static> {
+    /// None in particular: for looking at what settings come to, where nothing is started.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            session: None,
+            directory: Path::new("/repository"),
+            files: Path::new("/repository/.orch/runs/run/agent"),
+            mcp: &[],
+            orch: Path::new("orch"),
+        }
+    }
 }
 
 /// What is started for a run. The task's words are in none of it: they come by stdin and file.
@@ -123,6 +252,9 @@ pub struct Invocation {
     pub argv: Vec<String>,
     /// Variables this kind of agent needs; the configuration may set others over them.
     pub env: Vec<(String, String)>,
+    /// Files it needs, each with its text: they are written into [`Occasion::files`], for nobody
+    /// but the user to read.
+    pub files: Vec<(&'static str, String)>,
     /// Whether stdin is the prompt file; otherwise it is `/dev/null`.
     pub prompt_on_stdin: bool,
     /// Text that belongs at the head of the prompt because the command line cannot carry it.
@@ -206,49 +338,6 @@ pub enum SettingsError {
         /// What was given, bytes.
         got: usize,
     },
-}
-
-impl AgentSettings {
-    /// Checks one text that becomes an argument.
-    fn check_argument(&self, field: &'static str, text: &str) -> Result<(), SettingsError> {
-        let agent = self.name.clone();
-        if text.contains('\0') {
-            return Err(SettingsError::Nul { agent, field });
-        }
-        if text.len() > ARGUMENT_BYTES {
-            let (limit, got) = (ARGUMENT_BYTES, text.len());
-            return Err(SettingsError::TooLong {
-                agent,
-                field,
-                limit,
-                got,
-            });
-        }
-        Ok(())
-    }
-
-    /// Checks one text that becomes an argument and must say something.
-    fn check_required(&self, field: &'static str, text: &str) -> Result<(), SettingsError> {
-        if text.trim().is_empty() {
-            let agent = self.name.clone();
-            return Err(SettingsError::Empty { agent, field });
-        }
-        self.check_argument(field, text)
-    }
-
-    /// Checks a finished command line.
-    fn check_argv(&self, argv: &[String]) -> Result<(), SettingsError> {
-        let got = argv.iter().map(|argument| argument.len() + 1).sum();
-        if got > ARGUMENTS_BYTES {
-            return Err(SettingsError::TooLong {
-                agent: self.name.clone(),
-                field: "argv",
-                limit: ARGUMENTS_BYTES,
-                got,
-            });
-        }
-        Ok(())
-    }
 }
 
 macro_rules! event_types {

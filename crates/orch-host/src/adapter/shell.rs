@@ -10,7 +10,8 @@ use orch_core::run::Usage;
 
 use super::json::text_data;
 use super::{
-    Adapter, AgentEvent, AgentSettings, EventType, Invocation, Reader, SettingsError, Summary,
+    Adapter, AgentEvent, AgentSettings, Capabilities, Counting, EventType, Invocation, LimitSignal,
+    Occasion, Reader, SettingsError, Summary, no_explanation,
 };
 use crate::supervise::StopSignal;
 
@@ -27,12 +28,30 @@ pub(super) const ADAPTER: Adapter = Adapter {
     has_result_event: false,
     inherits: &[],
     never_inherits: &[],
+    capabilities: Capabilities {
+        tested: None,
+        version: &[],
+        usage: Counting::Nothing,
+        cost: false,
+        resume: false,
+        limits: LimitSignal::Nothing,
+        mcp: false,
+        effort: false,
+        max_turns: false,
+        permissions: &[],
+        endings: "the exit status decides, and nothing else is known",
+    },
     invocation,
     reader: || Box::new(ShellReader::default()),
+    explain: no_explanation,
+    usage_file: None,
     describe,
 };
 
-fn invocation(settings: &AgentSettings) -> Result<Invocation, SettingsError> {
+fn invocation(
+    settings: &AgentSettings,
+    _occasion: &Occasion<'_>,
+) -> Result<Invocation, SettingsError> {
     let Some(command) = &settings.command else {
         return Err(SettingsError::CommandMissing {
             agent: settings.name.clone(),
@@ -53,8 +72,9 @@ fn invocation(settings: &AgentSettings) -> Result<Invocation, SettingsError> {
     Ok(Invocation {
         argv,
         env: Vec::new(),
+        files: Vec::new(),
         prompt_on_stdin: true,
-        preamble: settings.system_prompt.clone(),
+        preamble: settings.preamble(),
         stop_signal: StopSignal::Terminate,
     })
 }
@@ -100,22 +120,10 @@ fn plain_words(command: &str) -> Option<Vec<&str>> {
 
 /// A setting that would silently do nothing is a mistake that should be seen.
 fn refuse_what_a_command_cannot_know(settings: &AgentSettings) -> Result<(), SettingsError> {
-    let field = match settings {
-        AgentSettings { model: Some(_), .. } => "model",
-        AgentSettings {
-            max_turns: Some(_), ..
-        } => "max_turns",
-        AgentSettings {
-            permission: Some(_),
-            ..
-        } => "permission",
-        _ => return Ok(()),
-    };
-    Err(SettingsError::NotSupported {
-        agent: settings.name.clone(),
-        adapter: ADAPTER.name,
-        field,
-    })
+    match settings.model {
+        Some(_) => Err(settings.not_supported(ADAPTER.name, "model")),
+        None => Ok(()),
+    }
 }
 
 fn describe(_kind: EventType, data: &serde_json::Value) -> Option<String> {

@@ -311,7 +311,13 @@ pub fn success() -> End {
 
 pub fn error() -> End {
     let message = "no".to_owned();
-    seen(Exit::Code(1), Verdict::Error { message })
+    seen(
+        Exit::Code(1),
+        Verdict::Error {
+            code: FailureCode::AgentError,
+            message,
+        },
+    )
 }
 
 pub fn failed(code: FailureCode) -> Failure {

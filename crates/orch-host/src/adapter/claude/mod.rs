@@ -6,7 +6,11 @@
 mod reader;
 mod words;
 
-use super::{Adapter, AgentSettings, Invocation, Permission, SettingsError};
+use super::arguments::Reserved;
+use super::{
+    Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
+    SettingsError, no_explanation,
+};
 use crate::supervise::StopSignal;
 
 pub(super) const ADAPTER: Adapter = Adapter {
@@ -25,14 +29,27 @@ pub(super) const ADAPTER: Adapter = Adapter {
         "CLAUDE_CODE_SSE_PORT",
         "CLAUDE_EFFORT",
     ],
-    invocation: |settings| invocation(settings, rustix::process::geteuid().is_root()),
+    capabilities: Capabilities {
+        tested: Some("2.1.197"),
+        version: &["--version"],
+        usage: Counting::PerRun,
+        cost: true,
+        resume: false,
+        limits: LimitSignal::ResetTime,
+        mcp: false,
+        effort: false,
+        max_turns: true,
+        permissions: Permission::ALL,
+        endings: "every run ends with a result line that says whether it is an error",
+    },
+    invocation: |settings, occasion| {
+        invocation(settings, occasion, rustix::process::geteuid().is_root())
+    },
     reader: || Box::new(reader::ClaudeReader::default()),
+    explain: no_explanation,
+    usage_file: None,
     describe: words::describe,
 };
-
-/// Longest system prompt that goes into the command line, bytes. Other users of the machine can
-/// read command lines, and a list of processes should stay readable.
-const SYSTEM_PROMPT_BYTES: usize = 16 * 1024;
 
 /// What `permission = "edits"` allows besides edits: without the first two the agent could not
 /// commit, and the others are edits too. Looking (`git status`, `git diff`, `git log`) needs no
@@ -40,7 +57,7 @@ const SYSTEM_PROMPT_BYTES: usize = 16 * 1024;
 const COMMIT_TOOLS: &str = "Bash(git add:*),Bash(git commit:*),Bash(git mv:*),Bash(git rm:*)";
 
 /// Arguments that are orch's own, and what to do instead.
-const RESERVED: &[(&str, &str)] = &[
+const RESERVED: &[Reserved] = &[
     ("--output-format", "orch reads the stream-json format"),
     ("--input-format", "orch gives the prompt as text"),
     ("--permission-mode", "set `permission`"),
@@ -55,20 +72,22 @@ const RESERVED: &[(&str, &str)] = &[
     ("-c", "every run has a session of its own"),
 ];
 
-fn invocation(settings: &AgentSettings, is_root: bool) -> Result<Invocation, SettingsError> {
-    let program = settings.command.as_deref().unwrap_or("claude");
-    settings.check_required("command", program)?;
+fn invocation(
+    settings: &AgentSettings,
+    _occasion: &Occasion<'_>,
+    is_root: bool,
+) -> Result<Invocation, SettingsError> {
+    let program = settings.program("claude")?;
     let permission = settings.permission.unwrap_or(Permission::Edits);
-    let (in_argv, preamble) = place_system_prompt(settings.system_prompt.as_deref());
-    let mut argv: Vec<String> = [program, "-p", "--output-format", "stream-json", "--verbose"]
-        .map(str::to_owned)
-        .to_vec();
+    let (in_argv, preamble) = settings.place_system_prompt();
+    let mut argv = vec![program];
+    argv.extend(["-p", "--output-format", "stream-json", "--verbose"].map(str::to_owned));
     argv.extend(
         permission_arguments(permission)
             .iter()
             .map(|&text| text.to_owned()),
     );
-    push_model(&mut argv, settings)?;
+    settings.push_model("--model", &mut argv)?;
     if let Some(turns) = settings.max_turns {
         argv.extend(["--max-turns".to_owned(), turns.to_string()]);
     }
@@ -76,15 +95,12 @@ fn invocation(settings: &AgentSettings, is_root: bool) -> Result<Invocation, Set
         settings.check_argument("system_prompt", text)?;
         argv.extend(["--append-system-prompt".to_owned(), text.to_owned()]);
     }
-    for argument in &settings.args {
-        settings.check_argument("args", argument)?;
-        refuse_reserved(settings, argument)?;
-        argv.push(argument.clone());
-    }
+    settings.push_args(RESERVED, &mut argv)?;
     settings.check_argv(&argv)?;
     Ok(Invocation {
         argv,
         env: environment(permission, is_root),
+        files: Vec::new(),
         prompt_on_stdin: true,
         preamble,
         // SIGTERM kills the tool at work, and the model may then be told so, answer, and end the
@@ -111,46 +127,6 @@ const fn permission_arguments(permission: Permission) -> &'static [&'static str]
     }
 }
 
-fn push_model(argv: &mut Vec<String>, settings: &AgentSettings) -> Result<(), SettingsError> {
-    let Some(model) = &settings.model else {
-        return Ok(());
-    };
-    settings.check_required("model", model)?;
-    if model.starts_with('-') {
-        return Err(SettingsError::LooksLikeOption {
-            agent: settings.name.clone(),
-            field: "model",
-            value: orch_core::text::excerpt(model, 40),
-        });
-    }
-    argv.extend(["--model".to_owned(), model.clone()]);
-    Ok(())
-}
-
-/// Where the system prompt goes: the command line, or the head of the prompt if it is too long
-/// for one or would be taken for an option.
-fn place_system_prompt(text: Option<&str>) -> (Option<&str>, Option<String>) {
-    match text {
-        Some(text) if text.trim().is_empty() => (None, None),
-        Some(text) if text.len() > SYSTEM_PROMPT_BYTES || text.starts_with('-') => {
-            (None, Some(text.to_owned()))
-        }
-        other => (other, None),
-    }
-}
-
-fn refuse_reserved(settings: &AgentSettings, argument: &str) -> Result<(), SettingsError> {
-    let option = argument.split_once('=').map_or(argument, |(name, _)| name);
-    match RESERVED.iter().find(|(name, _)| *name == option) {
-        None => Ok(()),
-        Some((name, instead)) => Err(SettingsError::ReservedArgument {
-            agent: settings.name.clone(),
-            argument: (*name).to_owned(),
-            instead,
-        }),
-    }
-}
-
 fn environment(permission: Permission, is_root: bool) -> Vec<(String, String)> {
     let mut variables = vec![
         // The program must not replace itself under running agents.
@@ -169,6 +145,7 @@ fn environment(permission: Permission, is_root: bool) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::arguments::SYSTEM_PROMPT_BYTES;
 
     fn settings() -> AgentSettings {
         AgentSettings {
@@ -186,7 +163,7 @@ mod tests {
 
     #[test]
     fn unattended_work_is_allowed_edits_and_commits_and_no_more() {
-        let made = invocation(&settings(), true).unwrap();
+        let made = invocation(&settings(), &Occasion::example(), true).unwrap();
         assert_eq!(
             made.argv.join(" "),
             "claude -p --output-format stream-json --verbose --allowedTools \
@@ -201,14 +178,14 @@ mod tests {
     #[test]
     fn full_permission_comes_only_by_name() {
         let full = "--dangerously-skip-permissions".to_owned();
-        let made = invocation(&with(Permission::Full), true).unwrap();
+        let made = invocation(&with(Permission::Full), &Occasion::example(), true).unwrap();
         assert!(made.argv.contains(&full));
         assert!(made.env.contains(&("IS_SANDBOX".into(), "1".into())));
-        let made = invocation(&with(Permission::Full), false).unwrap();
+        let made = invocation(&with(Permission::Full), &Occasion::example(), false).unwrap();
         assert!(!made.env.iter().any(|(name, _)| name == "IS_SANDBOX"));
         for permission in [Permission::Ask, Permission::Edits] {
             assert!(
-                !invocation(&with(permission), true)
+                !invocation(&with(permission), &Occasion::example(), true)
                     .unwrap()
                     .argv
                     .contains(&full)
@@ -218,7 +195,7 @@ mod tests {
             args: vec![full],
             ..settings()
         };
-        let error = invocation(&smuggled, false).unwrap_err();
+        let error = invocation(&smuggled, &Occasion::example(), false).unwrap_err();
         assert!(
             error.to_string().contains("permission = \"full\""),
             "{error}"
@@ -236,7 +213,7 @@ mod tests {
             ..with(Permission::Ask)
         };
         assert_eq!(
-            invocation(&all, false).unwrap().argv,
+            invocation(&all, &Occasion::example(), false).unwrap().argv,
             [
                 "/opt/fake claude",
                 "-p",
@@ -264,7 +241,7 @@ mod tests {
                 system_prompt: Some(text.clone()),
                 ..settings()
             };
-            let made = invocation(&long, false).unwrap();
+            let made = invocation(&long, &Occasion::example(), false).unwrap();
             assert_eq!(made.preamble.as_deref(), Some(text.as_str()));
             assert!(!made.argv.contains(&text));
         }
@@ -324,7 +301,9 @@ mod tests {
             ),
         ];
         for (settings, said) in cases {
-            let error = invocation(&settings, false).unwrap_err().to_string();
+            let error = invocation(&settings, &Occasion::example(), false)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(said) && error.contains("'ada'"), "{error}");
         }
     }

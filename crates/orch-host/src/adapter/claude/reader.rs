@@ -227,7 +227,10 @@ impl ClaudeReader {
         }
         let message = message(fields, &subtype);
         match self.limit(fields, &subtype) {
-            None => Verdict::Error { message },
+            None => Verdict::Error {
+                code: FailureCode::AgentError,
+                message,
+            },
             Some((code, until)) => Verdict::Limited {
                 code,
                 message,
