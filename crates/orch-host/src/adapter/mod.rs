@@ -7,9 +7,11 @@
 mod arguments;
 mod believed;
 mod claude;
+mod explain;
 mod json;
 mod mcp;
 mod messages;
+mod provider;
 mod shell;
 mod stream;
 
@@ -26,7 +28,12 @@ use serde_json::value::RawValue;
 use crate::supervise::StopSignal;
 
 /// Every kind of agent, in the order of the documentation.
-static ALL: &[Adapter] = &[claude::ADAPTER, shell::ADAPTER];
+static ALL: &[Adapter] = &[
+    claude::ADAPTER,
+    codex::ADAPTER,
+    qwen::ADAPTER,
+    shell::ADAPTER,
+];
 
 /// Every kind of agent that can be configured.
 #[must_use]

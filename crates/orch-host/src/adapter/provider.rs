@@ -10,10 +10,16 @@ use orch_core::run::FailureCode;
 
 /// Sentences with which a provider begins an answer, and which say more than its status does.
 const SENTENCES: &[(&str, FailureCode)] = &[
-    ("This model's maximum context length is ", FailureCode::ContextTooLong),
+    (
+        "This model's maximum context length is ",
+        FailureCode::ContextTooLong,
+    ),
     ("prompt is too long", FailureCode::ContextTooLong),
     ("Prompt is too long", FailureCode::ContextTooLong),
-    ("input length and `max_tokens` exceed context limit", FailureCode::ContextTooLong),
+    (
+        "input length and `max_tokens` exceed context limit",
+        FailureCode::ContextTooLong,
+    ),
     ("You exceeded your current quota", FailureCode::UsageLimit),
     ("Your credit balance is too low", FailureCode::UsageLimit),
 ];
@@ -76,7 +82,20 @@ mod tests {
         let said = |status| by_status(status).as_str();
         let statuses = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 529];
         let words: Vec<_> = statuses.map(|it| format!("{it} {}", said(it))).to_vec();
-        insta::assert_snapshot!(words.join("\n"), @r"");
+        insta::assert_snapshot!(words.join("\n"), @r"
+        400 bad_request
+        401 auth_failed
+        402 usage_limit
+        403 auth_failed
+        404 model_not_found
+        413 context_too_long
+        422 bad_request
+        429 rate_limit
+        500 provider_error
+        502 provider_error
+        503 overloaded
+        529 overloaded
+        ");
     }
 
     #[test]
@@ -84,7 +103,10 @@ mod tests {
         let long = "This model's maximum context length is 128000 tokens.";
         assert_eq!(answer(400, long), FailureCode::ContextTooLong);
         assert_eq!(answer(500, long), FailureCode::ProviderError);
-        assert_eq!(answer(400, &format!("it said: {long}")), FailureCode::BadRequest);
+        assert_eq!(
+            answer(400, &format!("it said: {long}")),
+            FailureCode::BadRequest
+        );
     }
 
     #[test]
