@@ -7,6 +7,7 @@
 mod arguments;
 mod believed;
 mod claude;
+mod codex;
 mod explain;
 mod json;
 mod mcp;
