@@ -13,6 +13,7 @@ mod json;
 mod mcp;
 mod messages;
 mod provider;
+mod qwen;
 mod shell;
 mod stream;
 
