@@ -11,6 +11,7 @@
 mod bench;
 mod chaos;
 mod crash_matrix;
+mod fuzz;
 mod lifecycle;
 mod limits;
 mod page;
@@ -45,6 +46,8 @@ enum Command {
     Chaos(chaos::Options),
     /// Let daemon, shim or both die at every failpoint and check the promises after each.
     CrashMatrix(crash_matrix::Options),
+    /// Feed any bytes to the readers of agents' output.
+    Fuzz(fuzz::Options),
     /// Check the rules of the house that neither the compiler nor clippy checks.
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::CrashMatrix(options) => {
             crash_matrix::run(&options).map(|summary| println!("crash-matrix: {summary}"))
         }
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
         Command::Limits => limits::run(),
