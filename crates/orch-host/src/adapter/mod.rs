@@ -5,10 +5,13 @@
 //! know that there are files, processes, a clock or a database.
 
 mod arguments;
+mod believed;
 mod claude;
 mod json;
 mod mcp;
+mod messages;
 mod shell;
+mod stream;
 
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
 pub use shell::plain_program;
