@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::id::{AgentName, TaskId};
 use crate::lifecycle::{self, IllegalTransition};
-use crate::task::{Dependency, OnLost, Priority, ReviewMode, Task, TaskStatus, WorkspaceMode};
+use crate::task::{
+    Dependency, OnLost, Priority, Require, ReviewMode, Task, TaskStatus, WorkspaceMode,
+};
 use crate::text::BadText;
 
 /// A task to be added. `None` takes what the configuration says.
@@ -32,6 +34,8 @@ pub struct NewTask {
     pub review: Option<ReviewMode>,
     /// What happens when a run is lost.
     pub on_lost: Option<OnLost>,
+    /// What a success must have left behind; `None` is what its agent's configuration says.
+    pub require: Option<Require>,
     /// Attempts it may have.
     pub max_attempts: Option<u32>,
     /// Longest a run may take, milliseconds.

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::LazyLock;
 
 use orch_core::Timestamp;
@@ -32,10 +31,11 @@ fn verdict(stream: &str) -> Verdict {
 }
 
 fn fixtures() -> BTreeMap<String, Vec<u8>> {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/claude");
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts/claude");
     let entries = std::fs::read_dir(directory)
         .unwrap()
-        .map(|entry| entry.unwrap().path());
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "jsonl"));
     let fixtures: BTreeMap<_, _> = entries
         .map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -56,66 +56,6 @@ fn counts(events: &[AgentEvent]) -> String {
         .map(|(kind, n)| format!("{kind} {n}"))
         .collect();
     words.join(", ")
-}
-
-fn row(stream: &[u8]) -> String {
-    let (events, summary) = read(stream);
-    let usage = summary.usage;
-    let shown = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
-    let mut row = format!("events: {}\n", counts(&events));
-    writeln!(row, "verdict: {:?}", summary.verdict).unwrap();
-    writeln!(
-        row,
-        "result: {:?}",
-        summary
-            .result
-            .map(|text| orch_core::text::excerpt(&text, 60))
-    )
-    .unwrap();
-    writeln!(
-        row,
-        "usage: {} {} {} {} {:?}",
-        shown(usage.input_tokens),
-        shown(usage.output_tokens),
-        shown(usage.cache_read_tokens),
-        shown(usage.cache_write_tokens),
-        usage.cost_usd
-    )
-    .unwrap();
-    writeln!(row, "session: {:?}", summary.session_id).unwrap();
-    writeln!(row, "warnings: {:?}", summary.warnings).unwrap();
-    row
-}
-
-/// The table was reviewed against the transcripts and their exit codes; any change shows here.
-#[test]
-fn recorded_transcripts_mean_what_the_table_says() {
-    let mut table = String::new();
-    for (name, stream) in fixtures() {
-        writeln!(table, "## {name}\n{}", row(&stream)).unwrap();
-    }
-    insta::assert_snapshot!("recorded", table);
-}
-
-#[test]
-fn every_event_can_be_read_and_put_into_words() {
-    let describe = find("claude").unwrap().describe;
-    let mut described = BTreeMap::new();
-    for stream in fixtures().values() {
-        for event in read(stream).0 {
-            let data: serde_json::Value = serde_json::from_str(event.data.get()).unwrap();
-            if let Some(words) = describe(event.kind, &data) {
-                described
-                    .entry(event.kind)
-                    .or_insert(orch_core::text::excerpt(&words, 80));
-            }
-        }
-    }
-    let lines: Vec<String> = described
-        .iter()
-        .map(|(kind, words)| format!("{kind}: {words}"))
-        .collect();
-    insta::assert_snapshot!("words", lines.join("\n"));
 }
 
 /// Transcripts that are no success, whole.

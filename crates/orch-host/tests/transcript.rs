@@ -97,7 +97,7 @@ fn timeless(events: &str) -> Vec<serde_json::Value> {
 
 fn fixture(name: &str) -> Vec<u8> {
     let path = format!(
-        "{}/fixtures/claude/{name}.jsonl",
+        "{}/tests/transcripts/claude/{name}.jsonl",
         env!("CARGO_MANIFEST_DIR")
     );
     fs::read(path).unwrap()

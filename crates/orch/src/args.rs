@@ -455,6 +455,9 @@ pub struct TaskAdd {
     /// What to do when nobody can know how a run ended
     #[arg(long, value_name = "HOW", value_enum)]
     pub on_lost: Option<OnLost>,
+    /// What a success must have left behind
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub require: Option<Require>,
     /// Attempts it may have
     #[arg(long, value_name = "N")]
     pub max_attempts: Option<u32>,
@@ -496,6 +499,17 @@ pub enum OnLost {
     Retry,
     /// Ask you
     Ask,
+}
+
+/// What a success must have left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Require {
+    /// Nothing: the agent's word is enough
+    Nothing,
+    /// A changed file, whoever committed it
+    Changes,
+    /// A commit of the agent's own
+    Commit,
 }
 
 // `orch task list`

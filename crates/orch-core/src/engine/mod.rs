@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::{self, RunEvent, TaskEvent};
 use crate::outcome::{Enforced, Verdict};
 use crate::request::{Answer, Refusal, Request};
-use crate::run::{Exit, Failure, Run, StopReason, Usage};
+use crate::run::{Changes, Exit, Failure, Run, StopReason, Usage};
 use crate::task::{DependencyKind, Task};
 use crate::time::Timestamp;
 
@@ -66,6 +66,8 @@ pub struct Report {
     pub session_id: Option<String>,
     /// The last commit of the run's branch.
     pub commit: Option<String>,
+    /// What this run did to its branch; `None` if it was not counted.
+    pub changes: Option<Changes>,
     /// How many events `events.jsonl` holds.
     pub events: u64,
     /// What a person should know.
@@ -86,6 +88,7 @@ impl Report {
             usage: Usage::default(),
             session_id: None,
             commit: None,
+            changes: None,
             events: 0,
             warnings: Vec::new(),
             started_at: None,

@@ -114,6 +114,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             stop: None,
             branch: (task.workspace == WorkspaceMode::Worktree).then(|| task.branch()),
             boot: self.context.boot.map(str::to_owned),
+            resumed_session: None,
             created_at: self.context.now,
             started_at: None,
         };

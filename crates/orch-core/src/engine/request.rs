@@ -54,6 +54,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             workspace: new.workspace.unwrap_or(defaults.workspace),
             review: new.review.unwrap_or(defaults.review),
             on_lost: new.on_lost.unwrap_or(defaults.on_lost),
+            require: new.require,
             attempts: 0,
             max_attempts: new.max_attempts.unwrap_or(defaults.max_attempts),
             runs: 0,

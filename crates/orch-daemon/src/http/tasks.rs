@@ -363,6 +363,7 @@ fn new_task(shared: &Shared, new: api::NewTask) -> Result<NewTask, Failed> {
         workspace: word("workspace", new.workspace.as_deref())?,
         review: word("review", new.review.as_deref())?,
         on_lost: word("on_lost", new.on_lost.as_deref())?,
+        require: word("require", new.require.as_deref())?,
         max_attempts: new.max_attempts,
         timeout_ms: new.timeout_ms,
         stall_ms: new.stall_ms,

@@ -26,7 +26,7 @@ impl Checker for AttemptsAreCounted {
         for (_, event) in &commit.events {
             let Some(task) = &event.task else { continue };
             match event.kind {
-                EventKind::TaskRetryAsked | EventKind::TaskRejected => {
+                EventKind::TaskRetryAsked | EventKind::TaskResumed | EventKind::TaskRejected => {
                     self.counted.insert(task.clone(), 0);
                 }
                 EventKind::RunEnded => {
