@@ -7,10 +7,18 @@
 mod arguments;
 mod believed;
 mod claude;
+mod copilot;
+mod cursor;
+mod gemini;
 mod json;
+mod lines;
 mod mcp;
 mod messages;
+mod opencode;
+mod pi;
+mod provider;
 mod shell;
+mod status;
 mod stream;
 
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
@@ -26,7 +34,15 @@ use serde_json::value::RawValue;
 use crate::supervise::StopSignal;
 
 /// Every kind of agent, in the order of the documentation.
-static ALL: &[Adapter] = &[claude::ADAPTER, shell::ADAPTER];
+static ALL: &[Adapter] = &[
+    claude::ADAPTER,
+    opencode::ADAPTER,
+    gemini::ADAPTER,
+    pi::ADAPTER,
+    copilot::ADAPTER,
+    cursor::ADAPTER,
+    shell::ADAPTER,
+];
 
 /// Every kind of agent that can be configured.
 #[must_use]
@@ -318,6 +334,24 @@ pub enum SettingsError {
         argument: String,
         /// What to do instead.
         instead: &'static str,
+    },
+    /// A variable that orch itself sets, or that would undo a setting.
+    #[error("agent '{agent}': `env` may not set {variable}: {instead}")]
+    ReservedVariable {
+        /// The agent.
+        agent: String,
+        /// The variable.
+        variable: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// A path that cannot be told to the agent's program.
+    #[error("agent '{agent}': its program cannot be told the path '{path}', which is not UTF-8")]
+    PathNotUtf8 {
+        /// The agent.
+        agent: String,
+        /// The path, as far as it can be shown.
+        path: String,
     },
     /// This kind of agent has no such setting.
     #[error("agent '{agent}': adapter '{adapter}' has no setting `{field}`")]

@@ -10,10 +10,16 @@ use orch_core::run::FailureCode;
 
 /// Sentences with which a provider begins an answer, and which say more than its status does.
 const SENTENCES: &[(&str, FailureCode)] = &[
-    ("This model's maximum context length is ", FailureCode::ContextTooLong),
+    (
+        "This model's maximum context length is ",
+        FailureCode::ContextTooLong,
+    ),
     ("prompt is too long", FailureCode::ContextTooLong),
     ("Prompt is too long", FailureCode::ContextTooLong),
-    ("input length and `max_tokens` exceed context limit", FailureCode::ContextTooLong),
+    (
+        "input length and `max_tokens` exceed context limit",
+        FailureCode::ContextTooLong,
+    ),
     ("You exceeded your current quota", FailureCode::UsageLimit),
     ("Your credit balance is too low", FailureCode::UsageLimit),
 ];
@@ -84,7 +90,10 @@ mod tests {
         let long = "This model's maximum context length is 128000 tokens.";
         assert_eq!(answer(400, long), FailureCode::ContextTooLong);
         assert_eq!(answer(500, long), FailureCode::ProviderError);
-        assert_eq!(answer(400, &format!("it said: {long}")), FailureCode::BadRequest);
+        assert_eq!(
+            answer(400, &format!("it said: {long}")),
+            FailureCode::BadRequest
+        );
     }
 
     #[test]
