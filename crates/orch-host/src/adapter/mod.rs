@@ -4,9 +4,10 @@
 //! command line, from a line of output to events, from all lines to a verdict. Adapters must not
 //! know that there are files, processes, a clock or a database.
 
+mod acp;
 mod arguments;
 mod claude;
-mod json;
+pub(crate) mod json;
 mod mcp;
 mod shell;
 
@@ -23,7 +24,7 @@ use serde_json::value::RawValue;
 use crate::supervise::StopSignal;
 
 /// Every kind of agent, in the order of the documentation.
-static ALL: &[Adapter] = &[claude::ADAPTER, shell::ADAPTER];
+static ALL: &[Adapter] = &[claude::ADAPTER, acp::ADAPTER, shell::ADAPTER];
 
 /// Every kind of agent that can be configured.
 #[must_use]
@@ -275,6 +276,18 @@ pub enum SettingsError {
     /// The kind of agent needs a command and none is set.
     #[error("agent '{agent}': adapter '{adapter}' needs a `command`")]
     CommandMissing {
+        /// The agent.
+        agent: String,
+        /// Its adapter.
+        adapter: &'static str,
+    },
+    /// A command that only a shell can read, for a kind of agent that is started without one.
+    #[error(
+        "agent '{agent}': adapter '{adapter}' starts `command` without a shell, and this one has \
+         characters or words that only a shell understands: put such arguments into `args`, or \
+         everything into a script"
+    )]
+    NotPlain {
         /// The agent.
         agent: String,
         /// Its adapter.
