@@ -4,13 +4,14 @@
 //! command line, from a line of output to events, from all lines to a verdict. Adapters must not
 //! know that there are files, processes, a clock or a database.
 
+mod acp;
 mod arguments;
 mod believed;
 mod claude;
 mod copilot;
 mod cursor;
 mod gemini;
-mod json;
+pub(crate) mod json;
 mod lines;
 mod mcp;
 mod messages;
@@ -41,6 +42,7 @@ static ALL: &[Adapter] = &[
     pi::ADAPTER,
     copilot::ADAPTER,
     cursor::ADAPTER,
+    acp::ADAPTER,
     shell::ADAPTER,
 ];
 
@@ -294,6 +296,18 @@ pub enum SettingsError {
     /// The kind of agent needs a command and none is set.
     #[error("agent '{agent}': adapter '{adapter}' needs a `command`")]
     CommandMissing {
+        /// The agent.
+        agent: String,
+        /// Its adapter.
+        adapter: &'static str,
+    },
+    /// A command that only a shell can read, for a kind of agent that is started without one.
+    #[error(
+        "agent '{agent}': adapter '{adapter}' starts `command` without a shell, and this one has \
+         characters or words that only a shell understands: put such arguments into `args`, or \
+         everything into a script"
+    )]
+    NotPlain {
         /// The agent.
         agent: String,
         /// Its adapter.
