@@ -26,8 +26,8 @@ use tower::{Service, ServiceExt};
 
 use crate::types::{
     AgentEvent, ApiError, Changed, Daemon, EditTask, ErrorBody, Event, GivenUp, NewTask,
-    PruneRescues, Rejection, Rescue, RescueContents, Resolved, RestoreRescue, Restored, Run,
-    Status, Task, Why,
+    PruneRescues, Rejection, Rescue, RescueContents, Resolved, RestoreRescue, Restored, Resumption,
+    Run, Status, Task, Why,
 };
 use crate::{API_VERSION, VERSION_HEADER};
 
@@ -295,6 +295,15 @@ impl Client {
     /// See [`ClientError`].
     pub fn reject_task(&self, id: &str, rejection: &Rejection) -> Result<Changed> {
         self.ask(Method::POST, &task_path(id, "/reject"), Some(rejection))
+    }
+
+    /// Sends a task that was ended, or is in review, back to its agent with a message. The agent
+    /// goes on with its session where it can.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn resume_task(&self, id: &str, resumption: &Resumption) -> Result<Changed> {
+        self.ask(Method::POST, &task_path(id, "/resume"), Some(resumption))
     }
 
     /// Why a task does not move.
@@ -887,6 +896,12 @@ mod tests {
         let error = client.cancel_task("tsk_1").expect_err("refused");
         assert_eq!(error.to_string(), "POST /v1/tasks/tsk_1/cancel {}");
         let reason = "no".to_owned();
+        let message = "more".to_owned();
+        let error = client.resume_task("tsk_1", &Resumption { message });
+        assert_eq!(
+            error.expect_err("refused").to_string(),
+            r#"POST /v1/tasks/tsk_1/resume {"message":"more"}"#
+        );
         let error = client.reject_task("tsk_1", &Rejection { reason });
         assert_eq!(
             error.expect_err("refused").to_string(),

@@ -336,6 +336,14 @@ pub struct Rejection {
     pub reason: String,
 }
 
+/// With what a task goes back to its agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resumption {
+    /// What the agent is to know.
+    pub message: String,
+}
+
 /// What a change led to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Changed {

@@ -395,6 +395,11 @@ pub enum Task {
     /// Send the work of a task back with your words
     #[command(after_help = "Example:\n  orch task reject tsk_7m3k -r \"The tests do not run.\"")]
     Reject(TaskReject),
+    /// Send a task that ended, or is in review, back to its agent with a message
+    #[command(after_help = "The agent goes on with its session where it can; \
+        then it still knows what it did.\n\n\
+        Example:\n  orch task resume tsk_7m3k -m \"Document it, too.\"")]
+    Resume(TaskResume),
     /// Forget a task; 'orch rescue' can bring its work back for a while
     Delete(TaskIds),
 }
@@ -619,6 +624,17 @@ pub struct TaskReject {
     /// What is wrong, for the agent; '-' reads it from standard input
     #[arg(short, long, value_name = "WHY", allow_hyphen_values = true)]
     pub reason: String,
+}
+
+// `orch task resume`
+#[derive(Debug, Args)]
+pub struct TaskResume {
+    /// The task: its id, or the beginning of it
+    #[arg(value_name = "TASK", value_parser = ids::task)]
+    pub task: String,
+    /// What the agent is to know; '-' reads it from standard input
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub message: String,
 }
 
 // `orch run`

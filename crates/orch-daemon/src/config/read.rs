@@ -343,6 +343,9 @@ impl AgentEntry {
             labels: self.labels.clone(),
             max_parallel: self.max_parallel,
             enabled: self.enabled,
+            require: self.require,
+            resumes: self.resume
+                && adapter::find(&self.adapter).is_some_and(|kind| kind.capabilities.resume),
         }
     }
 }

@@ -48,6 +48,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
         .route("/v1/tasks/{id}/approve", post(tasks::approve))
         .route("/v1/tasks/{id}/reject", post(tasks::reject))
+        .route("/v1/tasks/{id}/resume", post(tasks::resume))
         .route("/v1/tasks/{id}/why", get(tasks::why))
         .route("/v1/runs", get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))

@@ -308,6 +308,17 @@ pub(super) async fn reject(
     change(&shared, Request::Reject { task, reason }).await
 }
 
+pub(super) async fn resume(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+    headers: HeaderMap,
+    bytes: body::Raw,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(&shared, &checked_id(id)?)?;
+    let api::Resumption { message } = body::read(&headers, bytes)?;
+    change(&shared, Request::Resume { task, message }).await
+}
+
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     id: Id,

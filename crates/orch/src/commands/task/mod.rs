@@ -8,6 +8,7 @@ mod delete;
 mod edit;
 mod list;
 mod reject;
+mod resume;
 mod retry;
 mod show;
 mod text;
@@ -36,6 +37,7 @@ pub fn run(context: &Context, command: &Task) -> Result<Ending> {
         Task::Retry(args) => retry::run(context, args),
         Task::Approve(args) => approve::run(context, args),
         Task::Reject(args) => reject::run(context, args),
+        Task::Resume(args) => resume::run(context, args),
         Task::Delete(args) => delete::run(context, args),
     }
 }
