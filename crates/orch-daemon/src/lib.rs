@@ -37,3 +37,8 @@ pub use init::{InitError, init};
 pub use log::{LogLine, LogSink};
 pub use shared::{adapters, plain_program};
 pub use wake::End;
+
+/// The kinds of agents, for commands that show them.
+pub use orch_host::adapter as kinds;
+/// Where the programs of agents are, and which versions.
+pub use orch_host::facts::program;

@@ -6,10 +6,12 @@
 
 mod arguments;
 mod claude;
+mod documented;
 mod json;
 mod mcp;
 mod shell;
 
+pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
 pub use shell::plain_program;
 
@@ -131,6 +133,30 @@ pub struct Capabilities {
     pub permissions: &'static [Permission],
     /// One sentence on how well its endings can be told apart.
     pub endings: &'static str,
+}
+
+impl Counting {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::PerRun => "run",
+            Self::PerSession => "session",
+        }
+    }
+}
+
+impl LimitSignal {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Status => "status",
+            Self::ResetTime => "reset_time",
+        }
+    }
 }
 
 /// How an agent counts the tokens it used.

@@ -1,11 +1,11 @@
 //! `orch doctor`: is everything here that orch needs?
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use orch_daemon::config::{self, AgentEntry};
 use orch_daemon::doctor::{self, Check, Verdict};
+use orch_daemon::program;
 use orch_daemon::project::Project;
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ const WORKS: &str = "orch can work here";
 
 /// One thing that was looked at, as a program sees it.
 #[derive(Serialize)]
-struct Shown<'a> {
+pub struct Shown<'a> {
     name: &'a str,
     /// `ok`, `warning` or `problem`.
     status: &'static str,
@@ -33,6 +33,19 @@ struct Shown<'a> {
     promise: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    /// A check as a program sees it.
+    pub fn of(check: &'a Check) -> Self {
+        Self {
+            name: &check.name,
+            status: check.verdict.as_str(),
+            detail: &check.detail,
+            promise: check.promise,
+            hint: check.mend.as_deref(),
+        }
+    }
 }
 
 fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
@@ -73,16 +86,13 @@ pub fn run(context: &Context, args: &Doctor) -> Result<Ending> {
     })
 }
 
-fn tell(printer: &Printer, checks: &[Check]) -> Result<()> {
+/// Says what was found.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn tell(printer: &Printer, checks: &[Check]) -> Result<()> {
     if printer.is_json() {
-        let shown = checks.iter().map(|check| Shown {
-            name: &check.name,
-            status: check.verdict.as_str(),
-            detail: &check.detail,
-            promise: check.promise,
-            hint: check.mend.as_deref(),
-        });
-        let shown: Vec<_> = shown.collect();
+        let shown: Vec<_> = checks.iter().map(Shown::of).collect();
         return printer.json(&serde_json::json!({ "checks": shown }));
     }
     for check in checks {
@@ -121,6 +131,46 @@ fn git() -> Check {
         Some(found) if found >= GIT_LEAST => check("git", Verdict::Ok, said),
         Some(_) => check("git", Verdict::Problem, format!("{said} is too old")).mend(install),
         None => check("git", Verdict::Warning, format!("says '{said}'")),
+    }
+}
+
+/// What a program says about its version, beside the newest one that orch was run with.
+pub fn version_of(
+    name: &str,
+    promise: &'static str,
+    said: &std::result::Result<String, String>,
+    tested: Option<&str>,
+) -> Check {
+    let check = |verdict, detail: String| Check::new(name, promise, verdict, detail);
+    let run_with = tested.map_or_else(
+        || "orch was not run with any version".to_owned(),
+        |tested| format!("the newest orch was run with is {tested}"),
+    );
+    let said = match said {
+        Ok(said) => said,
+        Err(why) => {
+            return check(
+                Verdict::Warning,
+                format!("cannot be told: {why}; {run_with}"),
+            )
+            .mend("start it by hand and see what it says");
+        }
+    };
+    let detail = format!("{said}; {run_with}");
+    let major = |text: &str| program::numbers(text).map(|numbers| numbers[0]);
+    let (have, known) = (program::numbers(said), tested.and_then(program::numbers));
+    match (have, known) {
+        (Some(have), Some(known)) if major(said) != tested.and_then(major) => {
+            let mend = match have > known {
+                true => "see what changed in it; 'orch agent test NAME' tries it out",
+                false => "install a newer version of it",
+            };
+            check(Verdict::Warning, detail).mend(mend)
+        }
+        (Some(have), Some(known)) if have < known => {
+            check(Verdict::Warning, detail).mend("install a newer version of it")
+        }
+        _ => check(Verdict::Ok, detail),
     }
 }
 
@@ -183,14 +233,14 @@ fn agent(agent: &AgentEntry, root: &Path) -> Check {
 /// Whether the program of an agent's command is there, where that can be told.
 fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
     let name = format!("agent {agent}");
-    let program = match adapter {
+    let named = match adapter {
         "shell" => orch_daemon::plain_program(command),
         _ => Some(command),
     };
-    let Some(program) = program else {
+    let Some(program) = named else {
         return check(&name, Verdict::Ok, format!("a shell runs: {command}"));
     };
-    match found(program, root) {
+    match program::find(program, root) {
         Some(path) => check(&name, Verdict::Ok, path.display().to_string()),
         None if adapter == "shell" => check(
             &name,
@@ -208,22 +258,6 @@ fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
     }
 }
 
-/// Where a program is, as the system would find it from the top of a checkout.
-fn found(program: &str, root: &Path) -> Option<PathBuf> {
-    let executable = |path: &Path| {
-        let found = path.metadata();
-        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    if program.contains('/') {
-        let path = root.join(program);
-        return executable(&path).then_some(path);
-    }
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths)
-        .map(|directory| directory.join(program))
-        .find(|path| executable(path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,16 +268,6 @@ mod tests {
         assert_eq!(version("git version 2.39.5 (Apple Git-154)"), Some((2, 39)));
         assert_eq!(version("git version 3.1-rc0.windows"), None);
         assert_eq!(version("nonsense"), None);
-    }
-
-    #[test]
-    fn programs_are_found_as_the_system_finds_them() {
-        let root = Path::new("/bin");
-        assert!(found("sh", root).is_some());
-        assert!(found("/bin/sh", root).is_some());
-        assert!(found("./sh", root).is_some());
-        assert!(found("/etc/passwd", root).is_none());
-        assert!(found("no-such-program-anywhere", root).is_none());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod agents;
 mod bad_input;
 mod complete;
 mod crash;
