@@ -4,11 +4,13 @@
 //! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
 //! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
 
+pub mod brief;
 mod careful;
 mod cleanup;
 mod clock;
 pub mod config;
 mod connect;
+pub mod consent;
 mod convert;
 mod daemon;
 pub mod doctor;

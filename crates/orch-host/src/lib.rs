@@ -4,6 +4,7 @@
 //! told what to do and says what it saw.
 
 pub mod adapter;
+pub mod consent;
 pub mod environment;
 pub mod errno;
 pub mod facts;

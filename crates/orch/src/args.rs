@@ -277,6 +277,13 @@ pub enum Agent {
         It costs a few tokens. Ends with 0 if all works, 1 if something does not, and 5 if its \
         program\ncannot be started.")]
     Test(AgentTest),
+    /// Agree to files of the repository that agents' programs read by themselves
+    #[command(
+        after_help = "Examples:\n  orch agent trust --list\n  orch agent trust\n\n\
+        Such files can run code: settings with hooks, MCP servers, plugins. No agent is started on\n\
+        one whose content nobody has agreed to. A changed file must be agreed to again."
+    )]
+    Trust(AgentTrust),
     /// Show one agent
     Show(AgentName),
     /// Change an agent
@@ -296,6 +303,17 @@ pub struct AgentName {
     /// The agent
     #[arg(value_name = "NAME")]
     pub name: String,
+}
+
+// `orch agent trust`
+#[derive(Debug, Args)]
+pub struct AgentTrust {
+    /// Only list them
+    #[arg(long, conflicts_with = "yes")]
+    pub list: bool,
+    /// Agree without being asked
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 // `orch agent test`
@@ -400,6 +418,9 @@ pub enum Task {
     List(TaskList),
     /// Show a task in full
     Show(TaskId),
+    /// Print what an agent would be told about a task now, word for word
+    #[command(after_help = "Example:\n  orch task prompt tsk_7m3k > prompt.txt")]
+    Prompt(TaskPrompt),
     /// Change a task that is waiting
     #[command(after_help = "Example:\n  orch task edit tsk_7m3k -p 1 --timeout 2h")]
     Edit(Box<TaskEdit>),
@@ -426,6 +447,17 @@ pub struct TaskId {
     /// The task: its id, or the beginning of it
     #[arg(value_name = "TASK", value_parser = ids::task)]
     pub task: String,
+}
+
+// `orch task prompt`
+#[derive(Debug, Args)]
+pub struct TaskPrompt {
+    /// The task: its id, or the beginning of it
+    #[arg(value_name = "TASK", value_parser = ids::task)]
+    pub task: String,
+    /// The agent that is told; the one that would take it unless given
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
 }
 
 // Tasks by their ids.

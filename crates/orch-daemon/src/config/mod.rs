@@ -32,7 +32,7 @@ pub use edit::{
 };
 pub use error::{ConfigError, Fault, Problem};
 pub use json_schema::json_schema;
-pub use model::{AgentEntry, Cleanup, Loaded, RunLimits, SourceStamp};
+pub use model::{AgentEntry, Cleanup, Loaded, PromptFiles, RunLimits, SourceStamp};
 pub use settings::{Setting, get, settings};
 pub use suggest::did_you_mean;
 
@@ -79,6 +79,7 @@ fn loaded(project: &Project, tree: &read::Tree, source_stamp: SourceStamp) -> Lo
         agents: tree.entries(),
         limits: tree.limits(),
         cleanup: tree.cleanup(),
+        prompt: tree.prompt(),
         source_stamp,
     }
 }

@@ -8,7 +8,7 @@ use orch_host::adapter::{self, McpServer, McpTransport, Occasion, SettingsError}
 use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, Fault, Problem, shown};
-use super::model::{AgentEntry, Cleanup, RunLimits};
+use super::model::{AgentEntry, Cleanup, PromptFiles, RunLimits};
 use super::schema::{self, Section};
 use super::value::{Checker, Value, key_span, shown_value};
 
@@ -303,6 +303,14 @@ impl Tree {
                 Some(Value::Size(bytes)) => *bytes,
                 _ => usual.trash_bytes,
             },
+        }
+    }
+
+    /// The files that prompts are made by.
+    pub(super) fn prompt(&self) -> PromptFiles {
+        PromptFiles {
+            system: self.text(&schema::PROMPT, "system"),
+            task: self.text(&schema::PROMPT, "task"),
         }
     }
 

@@ -8,6 +8,7 @@
 mod agents;
 mod bad_input;
 mod complete;
+mod consent;
 mod crash;
 mod doctor;
 mod flood;
@@ -15,6 +16,7 @@ mod many;
 mod outcome;
 mod parallel;
 mod promises;
+mod prompts;
 mod rescue;
 mod service;
 mod shapes;

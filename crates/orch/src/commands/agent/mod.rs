@@ -10,6 +10,7 @@ mod mcp;
 mod remove;
 mod show;
 mod test;
+mod trust;
 
 pub use list::table;
 
@@ -33,6 +34,7 @@ pub fn run(context: &Context, command: &Agent) -> Result<Ending> {
         Agent::List => list::run(context),
         Agent::Adapters => adapters::run(context),
         Agent::Test(args) => test::run(context, args),
+        Agent::Trust(args) => trust::run(context, args),
         Agent::Show(args) => show::run(context, args),
         Agent::Edit(args) => edit::run(context, args),
         Agent::Remove(args) => remove::run(context, args),
