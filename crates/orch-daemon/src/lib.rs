@@ -24,6 +24,7 @@ mod lock;
 mod log;
 pub mod notify;
 pub mod project;
+mod redact;
 mod scribe;
 mod shared;
 mod signals;

@@ -93,3 +93,12 @@ fn name_of(root: &Path) -> String {
         name => orch_core::text::excerpt(name, 60),
     }
 }
+
+/// What a text says, for tests of what is made from it.
+#[cfg(test)]
+pub(crate) fn parsed(text: &str) -> Loaded {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let project = Project::at(place.path()).expect("a project");
+    std::fs::write(&project.config, text).expect("a file");
+    load(&project, &crate::adapters()).expect("a configuration")
+}

@@ -17,6 +17,7 @@ mod outcome;
 mod parallel;
 mod promises;
 mod prompts;
+mod redaction;
 mod rescue;
 mod service;
 mod shapes;
