@@ -25,7 +25,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::types::{
-    AgentEvent, ApiError, Changed, Daemon, EditTask, ErrorBody, Event, GivenUp, NewTask,
+    AgentEvent, ApiError, Changed, Daemon, EditTask, ErrorBody, Event, GivenUp, NewTask, Prompt,
     PruneRescues, Rejection, Rescue, RescueContents, Resolved, RestoreRescue, Restored, Resumption,
     Run, Status, Task, Why,
 };
@@ -312,6 +312,18 @@ impl Client {
     /// See [`ClientError`].
     pub fn why(&self, id: &str) -> Result<Why> {
         self.get(&task_path(id, "/why"))
+    }
+
+    /// What an agent would be told about a task now: the agent of this name, or the one that would
+    /// take it.
+    ///
+    /// # Errors
+    /// Nobody could be asked, there is no such task, nobody could take it, or the configuration
+    /// is wrong.
+    pub fn task_prompt(&self, id: &str, agent: Option<&str>) -> Result<Prompt> {
+        let mut path = PathAndQuery::new(&task_path(id, "/prompt"));
+        path.add("agent", agent);
+        self.get(&path.text)
     }
 
     /// Runs, newest first.

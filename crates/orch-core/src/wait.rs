@@ -40,6 +40,8 @@ text_enum! {
         Backoff = "backoff",
         /// A rate or usage limit.
         Limit = "limit",
+        /// A person's consent to what an agent's program would read.
+        Consent = "consent",
         /// The agent that works on it.
         Agent = "agent",
         /// The end of a run that was asked to stop.
@@ -154,6 +156,16 @@ fn working(run: Option<&Run>) -> Wait {
 }
 
 fn held(hold: &Hold) -> Wait {
+    if hold.failure.code == FailureCode::NeedsConsent {
+        return Wait {
+            until: Some(hold.until),
+            ..wait(
+                WaitCode::Consent,
+                Actor::Person,
+                hold.failure.message.clone(),
+            )
+        };
+    }
     let (code, what) = match hold.failure.code {
         FailureCode::RateLimit | FailureCode::UsageLimit => (WaitCode::Limit, "a limit to pass"),
         _ => (WaitCode::Backoff, "its next attempt"),

@@ -359,7 +359,13 @@ impl EngineLoop {
             // Not a busy loop, should it be the tick that was not taken.
             self.next_due = None;
         }
-        let lines = recorded.facts.iter().map(|fact| LogLine::fact(&fact.event));
+        let redactor = self.shared.redactor();
+        let lines = recorded.facts.iter().map(|fact| {
+            let mut line = LogLine::fact(&fact.event);
+            let message = line.message.take();
+            line.message = message.map(|message| redactor.text(&message).into_owned());
+            line
+        });
         self.shared.log.say_all(lines.collect());
         if let Some(last) = recorded.facts.last() {
             self.last_event = last.seq;

@@ -4,11 +4,13 @@
 //! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
 //! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
 
+pub mod brief;
 mod careful;
 mod cleanup;
 mod clock;
 pub mod config;
 mod connect;
+pub mod consent;
 mod convert;
 mod daemon;
 pub mod doctor;
@@ -22,6 +24,7 @@ mod lock;
 mod log;
 pub mod notify;
 pub mod project;
+mod redact;
 mod scribe;
 mod shared;
 mod signals;
@@ -37,3 +40,8 @@ pub use init::{InitError, init};
 pub use log::{LogLine, LogSink};
 pub use shared::{adapters, plain_program};
 pub use wake::End;
+
+/// The kinds of agents, for commands that show them.
+pub use orch_host::adapter as kinds;
+/// Where the programs of agents are, and which versions.
+pub use orch_host::facts::program;

@@ -12,6 +12,7 @@ use crate::config::{self, Loaded};
 use crate::lock::Place;
 use crate::log::{LogLine, LogSink};
 use crate::project::Project;
+use crate::redact::Redactor;
 use crate::space::{self, Shortage};
 use crate::wake::Wake;
 
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     ground: Vec<Place>,
     idle_readers: Mutex<Vec<Box<dyn Reader>>>,
     config: RwLock<Arc<Loaded>>,
+    redactor: RwLock<Arc<Redactor>>,
     config_error: Mutex<Option<String>>,
     max_agents: Option<u32>,
     service: AtomicU8,
@@ -66,6 +68,7 @@ impl Shared {
             wakes: parts.wakes,
             ground: parts.ground,
             idle_readers: Mutex::default(),
+            redactor: RwLock::new(Arc::new(Redactor::of(&config, std::env::vars_os()))),
             config: RwLock::new(Arc::new(config)),
             config_error: Mutex::default(),
             max_agents: parts.max_agents,
@@ -84,6 +87,14 @@ impl Shared {
             .clone()
     }
 
+    /// What takes secrets out of whatever goes out.
+    pub(crate) fn redactor(&self) -> Arc<Redactor> {
+        self.redactor
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// What is wrong with the configuration file, if the one in force is an older one.
     pub(crate) fn config_error(&self) -> Option<String> {
         locked(&self.config_error).clone()
@@ -97,6 +108,11 @@ impl Shared {
         match config::load(&self.project, &adapters()) {
             Ok(loaded) => {
                 let loaded = Arc::new(with_cap(loaded, self.max_agents));
+                let redactor = Arc::new(Redactor::of(&loaded, std::env::vars_os()));
+                *self
+                    .redactor
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = redactor;
                 *self.config.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 *locked(&self.config_error) = None;
                 log.say(LogLine::note(

@@ -5,6 +5,7 @@
 
 pub mod acp;
 pub mod adapter;
+pub mod consent;
 pub mod environment;
 pub mod errno;
 pub mod facts;

@@ -13,6 +13,7 @@ mod follow;
 mod ids;
 mod json;
 mod printer;
+mod scratch;
 mod suggest;
 mod table;
 mod untrusted;

@@ -12,17 +12,19 @@ use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
-use orch_host::adapter::{self, Adapter, Invocation, Occasion, SettingsError};
+use orch_host::adapter::{self, Adapter, Invocation, McpServer, Occasion, SettingsError};
+use orch_host::consent::{self, Found, Trusted};
 use orch_host::environment;
 use orch_host::errno;
 use orch_host::failpoint::{self, Point};
-use orch_host::prompt::{self, PromptInput};
+use orch_host::prompt::PromptInput;
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Limits, Spec, Standing};
 
 use super::attend::Output;
 use super::live::LiveRun;
 use super::machine::Machine;
+use crate::brief::{self, Past};
 use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::log::chain;
@@ -104,17 +106,24 @@ impl Machine {
         failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
         failpoint::hit(Point::WorktreeReady);
+        self.ask_for_consent(adapter, &workspace)?;
+        let unread = |error| spawn_failed("reading what the configuration names", &error);
+        let servers = brief::mcp_servers(&self.shared.project, entry).map_err(unread)?;
+        let templates = brief::templates(&self.shared.project, &config).map_err(unread)?;
         let invocation = self
-            .invocation(entry, adapter, &workspace, &dir)
+            .invocation(entry, adapter, &workspace, &dir, &servers)
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
-        self.write_prompt(
-            &dir,
-            &task,
-            &run,
-            &workspace,
-            invocation.preamble.as_deref(),
-        )
-        .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        let past = Past::of(&self.shared, &task, Some(&run.id));
+        let prompt = past.tell(PromptInput {
+            preamble: invocation.preamble.as_deref(),
+            role: entry.role.as_deref(),
+            ..PromptInput::new(&task, run.agent.as_str(), &workspace, run.branch.as_deref())
+        });
+        let prompt = templates
+            .render(&prompt)
+            .map_err(|error| spawn_failed("making the prompt", &error))?;
+        write_private(&dir.prompt(), &prompt)
+            .map_err(|error| spawn_failed("writing the prompt", &error))?;
         write_files(&dir, &invocation)
             .map_err(|error| spawn_failed("writing the agent's files", &error))?;
         failpoint::hit(Point::PromptWritten);
@@ -170,12 +179,44 @@ impl Machine {
         }
     }
 
+    /// Refuses to start a program on configuration of the repository that nobody has agreed to.
+    fn ask_for_consent(&self, adapter: &Adapter, workspace: &Path) -> Result<(), Failure> {
+        let workspaces = self.workspaces().map_err(|error| {
+            failed(
+                FailureCode::WorkspaceFailed,
+                &error,
+                "opening the repository",
+            )
+        })?;
+        let unsure = |error: &(dyn std::error::Error + 'static)| {
+            let message = format!("whether it may be started cannot be told: {}", chain(error));
+            failure(
+                FailureCode::NeedsConsent,
+                message,
+                workspace.display().to_string(),
+            )
+        };
+        let found = consent::look(workspaces.repository(), workspace, adapter.name)
+            .map_err(|error| unsure(&error))?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let trusted =
+            Trusted::read(&self.shared.project.trusted()).map_err(|error| unsure(&error))?;
+        let unknown = trusted.unknown(&found);
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => Err(needs_consent(adapter.name, &unknown)),
+        }
+    }
+
     fn invocation(
         &self,
         entry: &AgentEntry,
         adapter: &Adapter,
         workspace: &Path,
         dir: &RunDir,
+        servers: &[McpServer],
     ) -> Result<Invocation, SettingsError> {
         adapter.start(
             &entry.settings(),
@@ -183,44 +224,10 @@ impl Machine {
                 session: None,
                 directory: workspace,
                 files: &dir.agent_files(),
-                mcp: &[],
+                mcp: servers,
                 orch: &shim_program(),
             },
         )
-    }
-
-    fn write_prompt(
-        &self,
-        dir: &RunDir,
-        task: &Task,
-        run: &Run,
-        workspace: &Path,
-        preamble: Option<&str>,
-    ) -> std::io::Result<()> {
-        let previous = self.previous_failure(run);
-        let text = prompt::render(&PromptInput {
-            preamble,
-            previous_failure: previous.as_ref(),
-            ..PromptInput::new(task, workspace, run.branch.as_deref())
-        });
-        write_private(&dir.prompt(), &text)
-    }
-
-    /// Why the run before this one was not a success.
-    fn previous_failure(&self, run: &Run) -> Option<Failure> {
-        if run.attempt <= 1 {
-            return None;
-        }
-        let filter = orch_store::RunFilter {
-            task: Some(run.task.clone()),
-            limit: 2,
-            ..Default::default()
-        };
-        let runs = self.shared.read(|reader| reader.runs(&filter)).ok()?;
-        let previous = runs.into_iter().find(|other| other.id != run.id)?;
-        previous
-            .ending()
-            .and_then(|ending| ending.outcome.failure().cloned())
     }
 
     fn environment(
@@ -396,6 +403,23 @@ fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
         )),
         standing => standing,
     })
+}
+
+fn needs_consent(adapter: &str, unknown: &[Found]) -> Failure {
+    let paths: Vec<String> = unknown.iter().map(|it| it.path.clone()).collect();
+    let digests = unknown.iter().take(20);
+    let digests: Vec<String> = digests
+        .map(|it| format!("{} {}", it.digest, it.path))
+        .collect();
+    failure(
+        FailureCode::NeedsConsent,
+        format!(
+            "{adapter} would read configuration of this repository that can run code and that \
+             nobody has agreed to: {}; look at it, then 'orch agent trust'",
+            orch_core::text::named(&paths)
+        ),
+        digests.join(", "),
+    )
 }
 
 fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {

@@ -10,6 +10,7 @@ mod believed;
 mod claude;
 mod copilot;
 mod cursor;
+mod documented;
 mod gemini;
 pub(crate) mod json;
 mod lines;
@@ -22,6 +23,7 @@ mod shell;
 mod status;
 mod stream;
 
+pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
 pub use shell::plain_program;
 
@@ -152,6 +154,30 @@ pub struct Capabilities {
     pub permissions: &'static [Permission],
     /// One sentence on how well its endings can be told apart.
     pub endings: &'static str,
+}
+
+impl Counting {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::PerRun => "run",
+            Self::PerSession => "session",
+        }
+    }
+}
+
+impl LimitSignal {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Status => "status",
+            Self::ResetTime => "reset_time",
+        }
+    }
 }
 
 /// How an agent counts the tokens it used.

@@ -7,6 +7,7 @@ mod cancel;
 mod delete;
 mod edit;
 mod list;
+mod prompt;
 mod reject;
 mod resume;
 mod retry;
@@ -31,6 +32,7 @@ pub fn run(context: &Context, command: &Task) -> Result<Ending> {
         Task::Add(args) => add::run(context, args),
         Task::List(args) => list::run(context, args),
         Task::Show(args) => show::run(context, args),
+        Task::Prompt(args) => prompt::run(context, args),
         Task::Edit(args) => edit::run(context, args),
         Task::Assign(args) => assign::run(context, args),
         Task::Cancel(args) => cancel::run(context, args),
