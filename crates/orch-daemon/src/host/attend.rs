@@ -19,7 +19,7 @@ use super::jobs::Jobs;
 use super::live::LiveRun;
 use super::machine::Machine;
 use super::output::{Changes, Watcher};
-use super::start::inspect;
+use super::start::{Origin, inspect, stopped_before_start};
 use crate::careful;
 use crate::convert;
 use crate::log::LogLine;
@@ -253,9 +253,14 @@ impl Machine {
             self.stop(&live.run.id);
         }
         match inspect(&live.dir, &live.run) {
+            // Nothing of it is there and nothing is to be.
+            Ok(Standing::Fresh) if live.stop_asked.load(Ordering::Acquire) => {
+                self.abandon(&live.run.id, stopped_before_start(), Origin::Earlier);
+            }
             // Its supervisor died, or was killed, before it could take the lock.
             Ok(Standing::Fresh) if live.watched() >= LAUNCH => {
-                self.start(live.run.clone(), live.task.clone(), output);
+                let (run, task) = (live.run.clone(), live.task.clone());
+                self.start(run, task, Origin::Earlier, output);
             }
             Ok(standing) => {
                 if let Standing::Unsupervised { pid, .. } = standing {

@@ -27,6 +27,8 @@ pub(crate) struct LiveRun {
     pub(super) said: Mutex<u64>,
     pub(super) lingering_told: AtomicBool,
     pub(super) spawned_told: AtomicBool,
+    /// A supervisor may have been started for it, by this daemon or by an earlier one.
+    pub(super) launched: AtomicBool,
     /// That its directory was removed under it.
     pub(super) removal_told: AtomicBool,
     pub(super) harvesting: AtomicBool,
@@ -66,6 +68,7 @@ impl LiveRun {
             said: Mutex::new(0),
             lingering_told: AtomicBool::new(false),
             spawned_told: AtomicBool::new(false),
+            launched: AtomicBool::new(false),
             removal_told: AtomicBool::new(false),
             harvesting: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),

@@ -73,7 +73,7 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
         needs_you,
         last_event: reader.last_event()?,
         config_error: shared.config_error(),
-        paused: shared.shortage().map(|short| short.to_string()),
+        paused: shared.paused(),
     })
 }
 
@@ -98,7 +98,7 @@ fn agents(config: &Loaded, live: &[Run]) -> Vec<api::Agent> {
 
 const fn service_word(service: Service) -> &'static str {
     match service {
-        Service::Serving | Service::NoSpace => "serving",
+        Service::Serving | Service::NoSpace | Service::NoResources => "serving",
         Service::Draining => "draining",
         Service::Stopped => "stopped",
     }
