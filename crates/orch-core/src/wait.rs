@@ -46,6 +46,8 @@ text_enum! {
         Agent = "agent",
         /// The end of a run that was asked to stop.
         Stopping = "stopping",
+        /// orch, which reads what an agent left and records its end.
+        Ending = "ending",
         /// A person's approval.
         Approval = "approval",
         /// orch, which is landing its branch.

@@ -1,10 +1,12 @@
 //! What several threads of the daemon look at: configuration, service state, and what is new.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use orch_core::wait::Service;
+use orch_core::RunId;
+use orch_core::wait::{Service, Wait};
 use orch_store::{Reader, StoreError};
 use tokio::sync::watch;
 
@@ -38,6 +40,8 @@ pub(crate) struct Shared {
     service: AtomicU8,
     /// Why nothing is started although somebody serves.
     shortage: Mutex<Option<Shortage>>,
+    /// What keeps the end of a live run from being recorded, or what is being done for it.
+    hindered: Mutex<BTreeMap<RunId, Wait>>,
     /// Starts are put off because the machine had nothing left for one.
     put_off: AtomicBool,
     news: watch::Sender<u64>,
@@ -73,6 +77,7 @@ impl Shared {
             max_agents: parts.max_agents,
             service: AtomicU8::new(parts.service as u8),
             shortage: Mutex::default(),
+            hindered: Mutex::default(),
             put_off: AtomicBool::new(false),
             news: watch::Sender::new(0),
             output: watch::Sender::new(0),
@@ -148,6 +153,20 @@ impl Shared {
     /// Why nothing is started although somebody serves: what the loop found last.
     pub(crate) fn shortage(&self) -> Option<Shortage> {
         locked(&self.shortage).clone()
+    }
+
+    /// Notes what the end of a live run waits for; `None` when it waits for its agent alone.
+    pub(crate) fn hinder(&self, run: &RunId, wait: Option<Wait>) {
+        let mut hindered = locked(&self.hindered);
+        match wait {
+            Some(wait) => drop(hindered.insert(run.clone(), wait)),
+            None => drop(hindered.remove(run)),
+        }
+    }
+
+    /// What the end of this run waits for, if not for its agent alone.
+    pub(crate) fn hindrance(&self, run: &RunId) -> Option<Wait> {
+        locked(&self.hindered).get(run).cloned()
     }
 
     /// Notes whether starts are put off because the machine had nothing left for one.

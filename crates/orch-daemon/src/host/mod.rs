@@ -113,6 +113,7 @@ impl Host {
 
     /// Lets go of a run whose end is recorded.
     pub(crate) fn forget(&self, run: &RunId) {
+        self.machine.shared.hinder(run, None);
         if locked(&self.machine.runs).remove(run).is_some() {
             self.attendants.output().unwatch(run);
         }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use orch_api::types as api;
 use orch_core::run::Run;
 use orch_core::task::TaskStatus;
-use orch_core::wait::Service;
+use orch_core::wait::{Actor, Service};
 use orch_core::{RunId, TaskId};
 use orch_store::Reader;
 use serde_json::{Value, json};
@@ -52,7 +52,8 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
     let counts = reader.counts()?;
     let count = |status: TaskStatus| counts.get(&status).copied().unwrap_or(0);
     let needs_you = reader.needing_person(NEEDS_YOU)?;
-    let needs_you = views(shared, reader, &needs_you)?;
+    let mut needs_you = views(shared, reader, &needs_you)?;
+    needs_you.extend(hindered(shared, reader, &live)?);
     Ok(api::Status {
         project: config.name.clone(),
         target: config.target.clone(),
@@ -75,6 +76,23 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
         config_error: shared.config_error(),
         paused: shared.paused(),
     })
+}
+
+/// The tasks whose run has ended and cannot be recorded before a person does something.
+fn hindered(
+    shared: &Shared,
+    reader: &mut dyn Reader,
+    live: &[Run],
+) -> Result<Vec<api::Task>, Failed> {
+    let needs_person = |run: &&Run| {
+        let wait = shared.hindrance(&run.id);
+        wait.is_some_and(|wait| wait.actor == Actor::Person)
+    };
+    let mut tasks = Vec::new();
+    for run in live.iter().filter(needs_person).take(NEEDS_YOU) {
+        tasks.extend(reader.task(&run.task)?);
+    }
+    views(shared, reader, &tasks)
 }
 
 fn agents(config: &Loaded, live: &[Run]) -> Vec<api::Agent> {
