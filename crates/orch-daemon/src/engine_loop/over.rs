@@ -27,6 +27,8 @@ impl EngineLoop {
             (Some(Ending::Close), _) => self.host.is_idle() && self.landing_waiters.is_empty(),
             (Some(Ending::Drain | Ending::StopAgents), _) => still,
             (None, Duty::Serve | Duty::Answer) => false,
+            // What is only put off is still to come.
+            (None, Duty::Once | Duty::Only(_)) if self.held_back => false,
             (None, Duty::Once) => still && (self.next_due.is_none() || self.waits_for_people()),
             (None, Duty::Only(tasks)) => {
                 still && tasks.iter().all(|id| !may_wake(self.reader.as_mut(), id))

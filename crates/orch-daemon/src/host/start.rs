@@ -31,9 +31,18 @@ use crate::log::chain;
 use crate::shared::locked;
 use crate::vital::caught;
 
+/// Who recorded a run that is to be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This daemon, just now: nobody else can have started anything of it.
+    New,
+    /// An earlier daemon, or this one some time ago: a supervisor of it may be on its way.
+    Earlier,
+}
+
 impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
-    pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
+    pub(super) fn start(&self, run: Run, task: Task, origin: Origin, output: &Output) {
         let (again, id) = ((run.clone(), task.clone()), run.id.clone());
         let started = caught(|| {
             failpoint::hit(Point::StartTaken);
@@ -45,12 +54,13 @@ impl Machine {
         });
         let started = started.map_err(|failure| self.blame_the_disk(failure));
         if let Err(failure) = started
-            && !self.abandon(&id, failure)
+            && !self.abandon(&id, failure, origin)
         {
             // A supervisor of an earlier daemon was quicker: the run stands as it stands.
             let dir = RunDir::new(&self.shared.project.runs(), &id);
             if let Ok(adapter) = find_adapter(&again.0) {
-                self.attend(again.0, again.1, dir, adapter, output);
+                let live = self.attend(again.0, again.1, dir, adapter, output);
+                live.launched.store(true, Ordering::Release);
             }
         }
     }
@@ -72,19 +82,24 @@ impl Machine {
     }
 
     /// Reports that a run will not be started, once nobody else can start it any more.
-    fn abandon(&self, run: &RunId, failure: Failure) -> bool {
+    pub(super) fn abandon(&self, run: &RunId, failure: Failure, origin: Origin) -> bool {
         let dir = RunDir::new(&self.shared.project.runs(), run);
+        let launched = origin == Origin::Earlier
+            || self
+                .live(run)
+                .is_some_and(|live| live.launched.load(Ordering::Acquire));
         match supervise::forestall(&dir) {
-            Ok(true) => {
-                self.tell_failed(run, failure);
-                true
-            }
-            Ok(false) => false,
+            Ok(true) => {}
+            Ok(false) => return false,
+            // Nobody was ever asked to start it, so there is nobody to be shut out.
+            Err(_) if !launched => {}
             Err(error) => {
                 self.warn(run, format!("its launch gate cannot be shut: {error}"));
-                false
+                return false;
             }
         }
+        self.tell_failed(run, failure);
+        true
     }
 
     fn try_start(&self, run: Run, task: Task, output: &Output) -> Result<(), Failure> {
@@ -138,6 +153,7 @@ impl Machine {
             &dir,
         );
         let live = self.attend(run, task, dir, adapter, output);
+        live.launched.store(true, Ordering::Release);
         self.launcher
             .launch(&live.dir, &spec)
             .map_err(|error| failed(FailureCode::NoResources, &error, "starting the supervisor"))
@@ -311,7 +327,7 @@ impl Machine {
             Ok(adapter) => adapter,
             // It may be at work all the same, started by another version.
             Err(failure) => {
-                if !self.abandon(&run.id, failure.clone()) {
+                if !self.abandon(&run.id, failure.clone(), Origin::Earlier) {
                     self.warn(&run.id, format!("left as it is: {}", failure.message));
                 }
                 return;
@@ -322,15 +338,14 @@ impl Machine {
         failpoint::hit(Point::Adopted);
         match standing {
             Ok(Standing::Fresh) if run.stop.is_some() => {
-                let message = "stopped before the agent was started";
-                let evidence = "its launch gate was shut";
-                let failure = failure(FailureCode::Interrupted, message, evidence);
-                if !self.abandon(&run.id, failure) {
+                if !self.abandon(&run.id, stopped_before_start(), Origin::Earlier) {
                     self.attend(run, task, dir, adapter, output);
                 }
             }
             // The one who starts it again is the daemon that serves; a passing command leaves it.
-            Ok(Standing::Fresh) if self.shared.follows => self.start(run, task, output),
+            Ok(Standing::Fresh) if self.shared.follows => {
+                self.start(run, task, Origin::Earlier, output);
+            }
             Ok(Standing::Fresh) => {}
             Ok(standing) => {
                 let live = self.attend(run, task, dir, adapter, output);
@@ -479,6 +494,15 @@ fn failed(code: FailureCode, error: &(dyn std::error::Error + 'static), place: &
         None => place.to_owned(),
     };
     failure(code, chain(error), evidence)
+}
+
+/// What becomes of a run that was asked to stop before anything of it was there.
+pub(super) fn stopped_before_start() -> Failure {
+    failure(
+        FailureCode::Interrupted,
+        "stopped before the agent was started",
+        "its launch gate was shut",
+    )
 }
 
 /// A failure of the machine before the agent could be started.
