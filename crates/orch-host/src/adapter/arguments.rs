@@ -2,7 +2,9 @@
 //!
 //! This part must not know any program's options.
 
-use super::{ARGUMENT_BYTES, ARGUMENTS_BYTES, AgentSettings, SettingsError};
+use std::path::Path;
+
+use super::{ARGUMENT_BYTES, ARGUMENTS_BYTES, AgentSettings, Permission, SettingsError};
 
 /// Longest system prompt that goes into the command line, bytes. Other users of the machine can
 /// read command lines, and a list of processes should stay readable.
@@ -139,6 +141,33 @@ impl AgentSettings {
         }
     }
 
+    /// Refuses variables in `env` that would undo what orch itself says.
+    pub(super) fn refuse_variables(&self, reserved: &[Reserved]) -> Result<(), SettingsError> {
+        let mut reserved = reserved.iter();
+        match reserved.find(|(name, _)| self.env.contains_key(*name)) {
+            None => Ok(()),
+            Some((name, instead)) => Err(SettingsError::ReservedVariable {
+                agent: self.name.clone(),
+                variable: name,
+                instead,
+            }),
+        }
+    }
+
+    /// A path as an argument or variable.
+    pub(super) fn path_text(&self, path: &Path) -> Result<String, SettingsError> {
+        let text = path.to_str().map(str::to_owned);
+        text.ok_or_else(|| SettingsError::PathNotUtf8 {
+            agent: self.name.clone(),
+            path: path.to_string_lossy().into_owned(),
+        })
+    }
+
+    /// The permission that was asked for, or the strictest that lets an agent work unattended.
+    pub(super) fn permission_or_edits(&self) -> Permission {
+        self.permission.unwrap_or(Permission::Edits)
+    }
+
     /// Checks a finished command line.
     pub(super) fn check_argv(&self, argv: &[String]) -> Result<(), SettingsError> {
         let got = argv.iter().map(|argument| argument.len() + 1).sum();
@@ -165,4 +194,15 @@ impl AgentSettings {
             field,
         }
     }
+}
+
+/// Words as arguments or variables.
+pub(super) fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Variables by name and value.
+pub(super) fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    pairs.iter().map(owned).collect()
 }

@@ -4,19 +4,29 @@
 //! command line, from a line of output to events, from all lines to a verdict. Adapters must not
 //! know that there are files, processes, a clock or a database.
 
+mod acp;
 mod arguments;
 mod believed;
 mod claude;
 mod codex;
+mod copilot;
+mod cursor;
+mod documented;
 mod explain;
-mod json;
+mod gemini;
+pub(crate) mod json;
+mod lines;
 mod mcp;
 mod messages;
+mod opencode;
+mod pi;
 mod provider;
 mod qwen;
 mod shell;
+mod status;
 mod stream;
 
+pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
 pub use shell::plain_program;
 
@@ -33,7 +43,13 @@ use crate::supervise::StopSignal;
 static ALL: &[Adapter] = &[
     claude::ADAPTER,
     codex::ADAPTER,
+    opencode::ADAPTER,
+    gemini::ADAPTER,
     qwen::ADAPTER,
+    pi::ADAPTER,
+    copilot::ADAPTER,
+    cursor::ADAPTER,
+    acp::ADAPTER,
     shell::ADAPTER,
 ];
 
@@ -143,6 +159,30 @@ pub struct Capabilities {
     pub permissions: &'static [Permission],
     /// One sentence on how well its endings can be told apart.
     pub endings: &'static str,
+}
+
+impl Counting {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::PerRun => "run",
+            Self::PerSession => "session",
+        }
+    }
+}
+
+impl LimitSignal {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Status => "status",
+            Self::ResetTime => "reset_time",
+        }
+    }
 }
 
 /// How an agent counts the tokens it used.
@@ -292,6 +332,18 @@ pub enum SettingsError {
         /// Its adapter.
         adapter: &'static str,
     },
+    /// A command that only a shell can read, for a kind of agent that is started without one.
+    #[error(
+        "agent '{agent}': adapter '{adapter}' starts `command` without a shell, and this one has \
+         characters or words that only a shell understands: put such arguments into `args`, or \
+         everything into a script"
+    )]
+    NotPlain {
+        /// The agent.
+        agent: String,
+        /// Its adapter.
+        adapter: &'static str,
+    },
     /// A value is empty where it must say something.
     #[error("agent '{agent}': `{field}` is empty")]
     Empty {
@@ -327,6 +379,24 @@ pub enum SettingsError {
         argument: String,
         /// What to do instead.
         instead: &'static str,
+    },
+    /// A variable that orch itself sets, or that would undo a setting.
+    #[error("agent '{agent}': `env` may not set {variable}: {instead}")]
+    ReservedVariable {
+        /// The agent.
+        agent: String,
+        /// The variable.
+        variable: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// A path that cannot be told to the agent's program.
+    #[error("agent '{agent}': its program cannot be told the path '{path}', which is not UTF-8")]
+    PathNotUtf8 {
+        /// The agent.
+        agent: String,
+        /// The path, as far as it can be shown.
+        path: String,
     },
     /// This kind of agent has no such setting.
     #[error("agent '{agent}': adapter '{adapter}' has no setting `{field}`")]
