@@ -212,7 +212,8 @@ fn task_event_after(event: Option<&TaskEvent>) -> Option<TaskEvent> {
         Some(E::GaveUp(_)) => E::HoldPassed,
         Some(E::HoldPassed) => E::Cancelled(failure()),
         Some(E::Cancelled(_)) => E::RetryAsked,
-        Some(E::RetryAsked) => E::Approved,
+        Some(E::RetryAsked) => E::Resumed,
+        Some(E::Resumed) => E::Approved,
         Some(E::Approved) => E::Landed,
         Some(E::Landed) => E::LandingBlocked {
             message: String::new(),

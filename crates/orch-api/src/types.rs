@@ -336,6 +336,14 @@ pub struct Rejection {
     pub reason: String,
 }
 
+/// With what a task goes back to its agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resumption {
+    /// What the agent is to know.
+    pub message: String,
+}
+
 /// What a change led to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
@@ -542,4 +550,23 @@ pub struct PruneRescues {
 pub struct GivenUp {
     /// Their names.
     pub given_up: Vec<String>,
+}
+
+/// What an agent would be told if a task were started now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The task.
+    pub task_id: String,
+    /// The agent that would be told.
+    pub agent: String,
+    /// Its kind.
+    pub adapter: String,
+    /// The directory it would work in.
+    pub directory: String,
+    /// Whether it would go on with the session of the run before.
+    pub resumes: bool,
+    /// What its program is told beside the prompt, as its system prompt.
+    pub system_prompt: Option<String>,
+    /// The text on its standard input.
+    pub prompt: String,
 }

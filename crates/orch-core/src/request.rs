@@ -99,6 +99,13 @@ pub enum Request {
         /// What is wrong with it, for the agent.
         reason: String,
     },
+    /// Send a task that was ended, or is in review, back to its agent with a message.
+    Resume {
+        /// Which.
+        task: TaskId,
+        /// What it is to know, for the agent.
+        message: String,
+    },
     /// Forget a task.
     Delete {
         /// Which.
@@ -180,6 +187,16 @@ pub enum Refusal {
         task: TaskId,
         /// One of those that wait for it.
         needed_by: TaskId,
+    },
+    /// Two things that cannot be had together.
+    #[error("{one} cannot be had with {other}: {why}")]
+    NotTogether {
+        /// One of them, as it is typed.
+        one: String,
+        /// The other.
+        other: &'static str,
+        /// Why not.
+        why: &'static str,
     },
     /// The state does not allow it.
     #[error(transparent)]

@@ -196,7 +196,15 @@ fn denied(name: &str) -> Option<&'static str> {
         .map(|(_, why)| *why)
 }
 
-fn is_inherited(adapter: &Adapter, name: &str) -> bool {
+/// Whether every agent takes this variable over, whatever its kind.
+#[must_use]
+pub fn is_common(name: &str) -> bool {
+    COMMON.iter().any(|pattern| matches(pattern, name))
+}
+
+/// Whether agents of this kind take this variable over without being given it by name.
+#[must_use]
+pub fn is_inherited(adapter: &Adapter, name: &str) -> bool {
     let mut patterns = COMMON.iter().chain(adapter.inherits);
     patterns.any(|pattern| matches(pattern, name)) && !adapter.never_inherits.contains(&name)
 }

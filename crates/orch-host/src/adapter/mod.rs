@@ -4,19 +4,26 @@
 //! command line, from a line of output to events, from all lines to a verdict. Adapters must not
 //! know that there are files, processes, a clock or a database.
 
+mod acp;
 mod arguments;
+mod believed;
 mod claude;
 mod copilot;
 mod cursor;
+mod documented;
 mod gemini;
-mod json;
+pub(crate) mod json;
+mod lines;
 mod mcp;
+mod messages;
 mod opencode;
 mod pi;
 mod provider;
 mod shell;
+mod status;
 mod stream;
 
+pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
 pub use shell::plain_program;
 
@@ -37,6 +44,7 @@ static ALL: &[Adapter] = &[
     pi::ADAPTER,
     copilot::ADAPTER,
     cursor::ADAPTER,
+    acp::ADAPTER,
     shell::ADAPTER,
 ];
 
@@ -146,6 +154,30 @@ pub struct Capabilities {
     pub permissions: &'static [Permission],
     /// One sentence on how well its endings can be told apart.
     pub endings: &'static str,
+}
+
+impl Counting {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::PerRun => "run",
+            Self::PerSession => "session",
+        }
+    }
+}
+
+impl LimitSignal {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Status => "status",
+            Self::ResetTime => "reset_time",
+        }
+    }
 }
 
 /// How an agent counts the tokens it used.
@@ -290,6 +322,18 @@ pub enum SettingsError {
     /// The kind of agent needs a command and none is set.
     #[error("agent '{agent}': adapter '{adapter}' needs a `command`")]
     CommandMissing {
+        /// The agent.
+        agent: String,
+        /// Its adapter.
+        adapter: &'static str,
+    },
+    /// A command that only a shell can read, for a kind of agent that is started without one.
+    #[error(
+        "agent '{agent}': adapter '{adapter}' starts `command` without a shell, and this one has \
+         characters or words that only a shell understands: put such arguments into `args`, or \
+         everything into a script"
+    )]
+    NotPlain {
         /// The agent.
         agent: String,
         /// Its adapter.

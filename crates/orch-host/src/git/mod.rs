@@ -32,7 +32,7 @@
 mod command;
 mod error;
 mod names;
-mod process;
+pub(crate) mod process;
 mod refs;
 mod repository;
 mod view;

@@ -19,10 +19,10 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
 
 use crate::adapter::json::{Fields, Line, Object, read};
-use crate::adapter::provider::Trouble;
-use crate::adapter::stream::{
+use crate::adapter::lines::{
     Calls, Notes, Protocol, Refusals, add, call, event, message, session, tokens,
 };
+use crate::adapter::status::Trouble;
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]

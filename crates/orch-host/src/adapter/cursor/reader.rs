@@ -9,7 +9,7 @@ use orch_core::run::{FailureCode, Usage};
 use serde_json::value::RawValue;
 
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::stream::{Notes, Protocol, event, message, session};
+use crate::adapter::lines::{Notes, Protocol, event, message, session};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]

@@ -19,10 +19,10 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
 
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::provider::{Trouble, is_connection};
-use crate::adapter::stream::{
+use crate::adapter::lines::{
     Calls, Notes, Protocol, Refusals, call, event, message, session, tokens,
 };
+use crate::adapter::status::{Trouble, is_connection};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// Most of the final text that is kept, bytes: its end.

@@ -22,10 +22,10 @@ use orch_core::run::{FailureCode, Usage};
 use serde_json::value::RawValue;
 
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::provider::{Trouble, is_connection, leading_status};
-use crate::adapter::stream::{
+use crate::adapter::lines::{
     Notes, Protocol, add, cost, event, event_of, message, session, tokens,
 };
+use crate::adapter::status::{Trouble, is_connection, leading_status};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]

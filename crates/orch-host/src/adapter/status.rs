@@ -1,0 +1,243 @@
+//! What went wrong between an agent and its provider, told from what both say in a form made for
+//! programs: a status, a code, the body of an answer.
+//!
+//! This part must not know any agent's fields, nor read what a model says.
+
+use orch_core::Timestamp;
+use orch_core::outcome::Verdict;
+use orch_core::run::FailureCode;
+
+use super::json::{Fields, Line, read};
+
+/// Latest reset time that is believed, seconds since 1970: the year 5138.
+const RESET_SECONDS: i64 = 100_000_000_000;
+/// Longest wait that is believed, seconds: a hundred days.
+const WAIT_SECONDS: f64 = 8_640_000.0;
+
+/// What is known of a failed call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Trouble {
+    /// What kind of failure it is, if that can be told.
+    pub code: Option<FailureCode>,
+    /// When a limit is lifted, if that was said.
+    pub until: Option<Timestamp>,
+}
+
+impl Trouble {
+    /// What an HTTP status says.
+    pub fn by_status(status: u64) -> Self {
+        let code = match status {
+            401 | 403 | 407 => FailureCode::AuthFailed,
+            402 => FailureCode::UsageLimit,
+            404 => FailureCode::ModelNotFound,
+            408 => FailureCode::ConnectionFailed,
+            413 => FailureCode::ContextTooLong,
+            429 => FailureCode::RateLimit,
+            400..500 => FailureCode::BadRequest,
+            503 | 529 => FailureCode::Overloaded,
+            500..600 => FailureCode::ProviderError,
+            _ => return Self::default(),
+        };
+        Self {
+            code: Some(code),
+            until: None,
+        }
+    }
+
+    /// What a status, if there is one, and the body of the answer sent at `now` say together.
+    pub fn of(status: Option<u64>, body: Option<&str>, now: Option<Timestamp>) -> Self {
+        let by_status = status.map(Self::by_status).unwrap_or_default();
+        let Some(body) = body else {
+            return by_status;
+        };
+        let by_body = Self::by_body(body, now);
+        let closer = match (by_status.code, by_body.code) {
+            (None | Some(FailureCode::BadRequest), Some(closer)) => Some(closer),
+            (Some(FailureCode::RateLimit), Some(closer @ FailureCode::UsageLimit)) => Some(closer),
+            (Some(FailureCode::ProviderError), Some(closer @ FailureCode::Overloaded)) => {
+                Some(closer)
+            }
+            (code, _) => code,
+        };
+        Self {
+            code: match closer {
+                Some(FailureCode::BadRequest) if is_too_long(body) => {
+                    Some(FailureCode::ContextTooLong)
+                }
+                code => code,
+            },
+            until: by_body.until,
+        }
+    }
+
+    /// What the body of an answer says: `{"error": {…}}` or the inner object alone.
+    fn by_body(body: &str, now: Option<Timestamp>) -> Self {
+        let Line::Object(object) = read(body) else {
+            return Self::default();
+        };
+        let inner = object.fields.object("error");
+        Self::by_fields(inner.as_ref().unwrap_or(&object.fields), now)
+    }
+
+    fn by_fields(error: &Fields<'_>, now: Option<Timestamp>) -> Self {
+        let details: Vec<Fields<'_>> = error.read("details").unwrap_or_default();
+        let details = || details.iter();
+        let word = |name| by_word(&error.text(name)?);
+        let number = || Self::by_status(error.read("code")?).code;
+        let delay = || details().find_map(|detail| seconds(&detail.text("retryDelay")?));
+        Self {
+            code: details()
+                .find_map(by_detail)
+                .or_else(|| word("code"))
+                .or_else(|| word("type"))
+                .or_else(number)
+                .or_else(|| word("status")),
+            until: error
+                .read("resets_at")
+                .and_then(at_second)
+                .or_else(|| after(now?, delay()?)),
+        }
+    }
+
+    /// The verdict this comes to.
+    pub fn verdict(self, message: String) -> Verdict {
+        match self.code.unwrap_or(FailureCode::AgentError) {
+            code @ (FailureCode::RateLimit | FailureCode::UsageLimit) => Verdict::Limited {
+                code,
+                message,
+                until: self.until,
+            },
+            code => Verdict::Error { code, message },
+        }
+    }
+
+    /// Whether it is a limit, which waiting lifts.
+    pub const fn is_limit(self) -> bool {
+        matches!(
+            self.code,
+            Some(FailureCode::RateLimit | FailureCode::UsageLimit)
+        )
+    }
+}
+
+/// The words that the providers' interfaces use for kinds of errors.
+fn by_word(word: &str) -> Option<FailureCode> {
+    Some(match word {
+        "authentication_error"
+        | "invalid_api_key"
+        | "permission_error"
+        | "permission_denied"
+        | "UNAUTHENTICATED"
+        | "PERMISSION_DENIED" => FailureCode::AuthFailed,
+        "billing_error"
+        | "insufficient_quota"
+        | "quota_exceeded"
+        | "usage_limit_reached"
+        | "usage_not_included" => FailureCode::UsageLimit,
+        "rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED" => FailureCode::RateLimit,
+        "context_length_exceeded" | "request_too_large" => FailureCode::ContextTooLong,
+        "model_not_found" | "not_found_error" | "NOT_FOUND" => FailureCode::ModelNotFound,
+        "overloaded_error" | "overloaded" | "server_overloaded" | "UNAVAILABLE" => {
+            FailureCode::Overloaded
+        }
+        "api_error" | "server_error" | "INTERNAL" => FailureCode::ProviderError,
+        "content_filter" | "content_policy_violation" => FailureCode::Refused,
+        "timeout_error" | "DEADLINE_EXCEEDED" => FailureCode::ConnectionFailed,
+        "invalid_request_error"
+        | "invalid_request"
+        | "INVALID_ARGUMENT"
+        | "FAILED_PRECONDITION" => FailureCode::BadRequest,
+        _ => return None,
+    })
+}
+
+/// What one of the details says that Google's interfaces add to an error: they refuse a key with
+/// the status of a bad request, and a day's quota with that of any limit.
+fn by_detail(detail: &Fields<'_>) -> Option<FailureCode> {
+    if detail.text("reason").as_deref() == Some("API_KEY_INVALID") {
+        return Some(FailureCode::AuthFailed);
+    }
+    let violations: Vec<Fields<'_>> = detail.read("violations")?;
+    let is_daily = |violation: &Fields<'_>| {
+        let quota = violation.text("quotaId").unwrap_or_default();
+        quota.contains("PerDay") || quota.contains("Daily")
+    };
+    violations
+        .iter()
+        .any(is_daily)
+        .then_some(FailureCode::UsageLimit)
+}
+
+/// A duration as Google's interfaces write it: `"3.5s"`.
+fn seconds(text: &str) -> Option<f64> {
+    text.strip_suffix('s')?.parse().ok()
+}
+
+/// Whether the provider refuses a request because it is too long, in the fixed words of those
+/// providers that have no code for it.
+fn is_too_long(body: &str) -> bool {
+    [
+        "prompt is too long:",
+        "maximum context length is ",
+        "exceeds the maximum number of tokens allowed",
+    ]
+    .iter()
+    .any(|words| body.contains(words))
+}
+
+/// Whether these are the words with which the HTTP libraries of JavaScript programs say that a
+/// connection did not come to be or broke.
+pub(super) fn is_connection(words: &str) -> bool {
+    const WHOLE: &[&str] = &[
+        "Connection error.",
+        "Request timed out.",
+        "Request was aborted.",
+        "fetch failed",
+        "other side closed",
+        "socket hang up",
+        "terminated",
+    ];
+    const HEADS: &[&str] = &[
+        "Connection error: ",
+        "Connection reset by server",
+        "exception TypeError: fetch failed",
+        "read ECONNRESET",
+        "connect ECONNREFUSED",
+    ];
+    let words = words.trim();
+    WHOLE.contains(&words) || HEADS.iter().any(|head| words.starts_with(head))
+}
+
+/// A status at the head of an error's words, as the client libraries put it, and what follows it.
+pub(super) fn leading_status(words: &str) -> Option<(u64, &str)> {
+    let (head, rest) = words.split_once(' ')?;
+    let is_status = head.len() == 3 && head.bytes().all(|byte| byte.is_ascii_digit());
+    let status = head.parse().ok().filter(|_| is_status)?;
+    (400..600).contains(&status).then_some((status, rest))
+}
+
+/// A time given as seconds since 1970.
+pub(super) fn at_second(seconds: i64) -> Option<Timestamp> {
+    (1..=RESET_SECONDS)
+        .contains(&seconds)
+        .then(|| Timestamp(seconds * 1_000))
+}
+
+/// When a limit is lifted of which these headers, sent at `now`, tell.
+pub(super) fn reset_by_headers(headers: &Fields<'_>, now: Option<Timestamp>) -> Option<Timestamp> {
+    let number = |name| -> Option<f64> { headers.text(name)?.parse().ok() };
+    let absolute = headers
+        .text("anthropic-ratelimit-unified-reset")
+        .and_then(|text| at_second(text.parse().ok()?));
+    absolute.or_else(|| {
+        let milliseconds = number("retry-after-ms").map(|number| number / 1_000.0);
+        after(now?, milliseconds.or_else(|| number("retry-after"))?)
+    })
+}
+
+/// The time this many seconds after another.
+pub(super) fn after(now: Timestamp, seconds: f64) -> Option<Timestamp> {
+    let wait = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+    let wait = u64::try_from(wait.as_millis()).ok()?;
+    (seconds <= WAIT_SECONDS).then(|| now.plus_millis(wait))
+}
