@@ -8,9 +8,11 @@ mod acp;
 mod arguments;
 mod believed;
 mod claude;
+mod codex;
 mod copilot;
 mod cursor;
 mod documented;
+mod explain;
 mod gemini;
 pub(crate) mod json;
 mod lines;
@@ -19,6 +21,7 @@ mod messages;
 mod opencode;
 mod pi;
 mod provider;
+mod qwen;
 mod shell;
 mod status;
 mod stream;
@@ -45,6 +48,8 @@ static ALL: &[Adapter] = &[
     copilot::ADAPTER,
     cursor::ADAPTER,
     acp::ADAPTER,
+    codex::ADAPTER,
+    qwen::ADAPTER,
     shell::ADAPTER,
 ];
 

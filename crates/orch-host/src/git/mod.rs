@@ -35,6 +35,7 @@ mod names;
 pub(crate) mod process;
 mod refs;
 mod repository;
+pub(crate) mod roots;
 mod view;
 
 pub use command::Git;
