@@ -121,7 +121,7 @@ impl Trouble {
 }
 
 /// The words that the providers' interfaces use for kinds of errors.
-fn by_word(word: &str) -> Option<FailureCode> {
+pub(super) fn by_word(word: &str) -> Option<FailureCode> {
     Some(match word {
         "authentication_error"
         | "invalid_api_key"
@@ -185,8 +185,8 @@ fn is_too_long(body: &str) -> bool {
     .any(|words| body.contains(words))
 }
 
-/// Whether these are the words with which the HTTP libraries of JavaScript programs say that a
-/// connection did not come to be or broke.
+/// Whether these are the words with which the libraries of JavaScript programs say that a
+/// connection did not come to be or broke, or that what came by it is not what was agreed on.
 pub(super) fn is_connection(words: &str) -> bool {
     const WHOLE: &[&str] = &[
         "Connection error.",
@@ -203,9 +203,13 @@ pub(super) fn is_connection(words: &str) -> bool {
         "exception TypeError: fetch failed",
         "read ECONNRESET",
         "connect ECONNREFUSED",
+        "Unable to connect. Is the computer able to access the url?",
+        "JSON parsing failed: Text: ",
     ];
     let words = words.trim();
-    WHOLE.contains(&words) || HEADS.iter().any(|head| words.starts_with(head))
+    WHOLE.contains(&words)
+        || HEADS.iter().any(|head| words.starts_with(head))
+        || (words.starts_with("Unexpected ") && words.ends_with(" is not valid JSON"))
 }
 
 /// A status at the head of an error's words, as the client libraries put it, and what follows it.

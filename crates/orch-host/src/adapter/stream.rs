@@ -30,6 +30,9 @@ const NAMED: usize = 10;
 /// Most of a refused command or path that is shown, characters.
 const CALL_CHARS: usize = 80;
 
+/// A warning about an end that is good as far as the agent says.
+pub(super) const EMPTY_ANSWER: &str = "the last answer of the model was empty";
+
 /// One agent's way of printing JSON lines.
 pub(super) trait Protocol {
     /// How a line begins that only repeats what other lines say. It is dropped without being read.

@@ -19,7 +19,7 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
 
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::provider::{Trouble, is_connection};
+use crate::adapter::provider::{Trouble, by_word, is_connection};
 use crate::adapter::stream::{
     Calls, Notes, Protocol, Refusals, call, event, message, session, tokens,
 };
@@ -192,9 +192,16 @@ fn own_sentence(words: &str) -> FailureCode {
          API issue; please try again."
         | "The model returned reasoning thoughts but no final response text. If your context \
            window is near capacity, try using /compress." => FailureCode::ProviderError,
+        words if BROKEN.contains(&words) => FailureCode::ConnectionFailed,
         _ => FailureCode::AgentError,
     }
 }
+
+/// The program's own sentences about an answer that broke off or cannot be understood.
+const BROKEN: &[&str] = &[
+    "Incomplete JSON segment at the end",
+    "Model stream ended without a finish reason.",
+];
 
 /// What an error in the result is about.
 fn failed(error: &Fields<'_>) -> Verdict {
@@ -225,20 +232,30 @@ fn failed(error: &Fields<'_>) -> Verdict {
 
 /// What `[API Error: …]` and what follows it say.
 fn provider_error(words: &str) -> Trouble {
+    // The program adds one of these sentences exactly if the status was 429.
+    const LIMITS: &[&str] = &[
+        "]\nPlease wait and try again later.",
+        "]\nPossible quota limitations in place",
+    ];
     let Some(inner) = words.strip_prefix("[API Error: ") else {
         return Trouble::default();
     };
-    let limit = inner.rsplit_once("]\n").map(|(inner, _)| inner);
+    let mut limits = LIMITS.iter().filter_map(|words| inner.rsplit_once(words));
+    let limit = limits.next().map(|(inner, _)| inner);
     let inner = limit.or_else(|| inner.strip_suffix(']')).unwrap_or(inner);
-    let status = limit.map(|_| 429);
-    let body = inner.starts_with('{').then_some(inner);
-    let mut trouble = Trouble::of(status, body, None);
-    if trouble.code.is_none() && is_connection(inner) {
+    let mut trouble = Trouble::of(limit.map(|_| 429), Some(inner), None);
+    if trouble.code.is_none() && (is_connection(inner) || BROKEN.contains(&inner)) {
         trouble.code = Some(FailureCode::ConnectionFailed);
     }
     // The program says this in place of the provider's answer when that names a quota of a day.
     if inner == "You have exhausted your daily quota on this model." && limit.is_some() {
         trouble.code = Some(FailureCode::UsageLimit);
+    }
+    let named = inner
+        .strip_suffix(')')
+        .and_then(|inner| inner.rsplit_once(" (Status: "));
+    if let (None, Some((_, status))) = (trouble.code, named) {
+        trouble.code = by_word(status);
     }
     trouble
 }

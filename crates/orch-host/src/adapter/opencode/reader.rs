@@ -24,7 +24,8 @@ use serde_json::value::RawValue;
 use crate::adapter::json::{Fields, Object};
 use crate::adapter::provider::{Trouble, is_connection, reset_by_headers};
 use crate::adapter::stream::{
-    Notes, Protocol, Refusals, add, call, cost, event, event_of, message, session, tokens,
+    EMPTY_ANSWER, Notes, Protocol, Refusals, add, call, cost, event, event_of, message, session,
+    tokens,
 };
 use crate::adapter::{AgentEvent, EventType, Summary};
 
@@ -111,12 +112,23 @@ impl Protocol for OpenCode {
                 ..self.usage
             },
             session_id: self.session.clone(),
-            warnings: self.refusals.warning().into_iter().collect(),
+            warnings: self
+                .refusals
+                .warning()
+                .into_iter()
+                .chain(self.silence())
+                .collect(),
         }
     }
 }
 
 impl OpenCode {
+    /// A note on a last answer without a word.
+    fn silence(&self) -> Option<String> {
+        let is_stop = matches!(&self.step, Step::Finished(reason) if reason == "stop");
+        (is_stop && self.texts.is_empty()).then(|| EMPTY_ANSWER.to_owned())
+    }
+
     fn finish(&mut self, part: &Fields<'_>, notes: &mut Notes) {
         let reason = part.text("reason").unwrap_or_default().into_owned();
         let counted = self.failure.as_mut().and_then(|it| it.stops_since.as_mut());
@@ -248,13 +260,18 @@ fn trouble(name: &str, data: Option<&Fields<'_>>, now: Option<Timestamp>) -> Tro
         "MessageOutputLengthError" => only(FailureCode::AnswerCut),
         "ProviderAuthError" => only(FailureCode::AuthFailed),
         "ProviderModelNotFoundError" => only(FailureCode::ModelNotFound),
-        "APIError" => data.map_or_else(Trouble::default, |data| provider_error(data, now)),
+        // The second holds whatever has no name of its own, which may be the provider's answer.
+        "APIError" | "UnknownError" => {
+            data.map_or_else(Trouble::default, |data| provider_error(data, now))
+        }
         _ => Trouble::default(),
     }
 }
 
 fn provider_error(data: &Fields<'_>, now: Option<Timestamp>) -> Trouble {
+    let words = data.text("message").unwrap_or_default();
     let body = data.text("responseBody");
+    let body = body.or_else(|| words.starts_with('{').then(|| words.clone()));
     let mut trouble = Trouble::of(data.read("statusCode"), body.as_deref(), now);
     if trouble.is_limit() && trouble.until.is_none() {
         let headers = data.object("responseHeaders");
@@ -264,7 +281,6 @@ fn provider_error(data: &Fields<'_>, now: Option<Timestamp>) -> Trouble {
         let metadata = data.object("metadata");
         metadata.is_some_and(|metadata| metadata.raw("syscall").is_some())
     };
-    let words = data.text("message").unwrap_or_default();
     if trouble.code.is_none() && (is_socket() || is_connection(&words)) {
         trouble.code = Some(FailureCode::ConnectionFailed);
     }

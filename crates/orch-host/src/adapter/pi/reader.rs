@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 use crate::adapter::json::{Fields, Object};
 use crate::adapter::provider::{Trouble, is_connection, leading_status};
 use crate::adapter::stream::{
-    Notes, Protocol, add, cost, event, event_of, message, session, tokens,
+    EMPTY_ANSWER, Notes, Protocol, add, cost, event, event_of, message, session, tokens,
 };
 use crate::adapter::{AgentEvent, EventType, Summary};
 
@@ -43,6 +43,8 @@ pub(in crate::adapter) struct Pi {
 
 struct Last {
     reason: String,
+    /// There is nothing in it, and it says that nothing was used: no answer at all.
+    is_nothing: bool,
     error: Option<String>,
     text: String,
 }
@@ -93,12 +95,19 @@ impl Protocol for Pi {
                 ..self.usage
             },
             session_id: self.session.clone(),
-            warnings: Vec::new(),
+            warnings: self.silence().into_iter().collect(),
         }
     }
 }
 
 impl Pi {
+    /// A note on a last answer without a word.
+    fn silence(&self) -> Option<String> {
+        let last = self.last.as_ref()?;
+        let is_silent = last.reason == "stop" && !last.is_nothing && last.text.is_empty();
+        is_silent.then(|| EMPTY_ANSWER.to_owned())
+    }
+
     /// A message is complete: one event for each of its parts that is a text or a thought. Its
     /// tool calls have lines of their own.
     fn said(&mut self, fields: &Fields<'_>, raw: &RawValue) -> Vec<AgentEvent> {
@@ -112,6 +121,7 @@ impl Pi {
             _ => return vec![event(EventType::Raw, raw)],
         }
         let parts: Vec<&RawValue> = given.read("content").unwrap_or_default();
+        let is_empty = parts.is_empty();
         let mut events = Vec::new();
         let mut texts = Vec::new();
         for part in parts {
@@ -127,7 +137,11 @@ impl Pi {
                 _ => {}
             }
         }
+        let used = given
+            .object("usage")
+            .and_then(|used| used.read("totalTokens"));
         let last = Last {
+            is_nothing: is_empty && used.unwrap_or(0_u64) == 0,
             reason: given.text("stopReason").unwrap_or_default().into_owned(),
             error: given.text("errorMessage").map(String::from),
             text: texts.join("\n"),
@@ -194,6 +208,10 @@ impl Pi {
             return Verdict::NoResult;
         };
         match last.reason.as_str() {
+            "stop" if last.is_nothing => error(
+                FailureCode::ConnectionFailed,
+                "the provider's answer had nothing in it",
+            ),
             "stop" => Verdict::ByExitStatus,
             "toolUse" => Verdict::NoResult,
             "length" => error(
