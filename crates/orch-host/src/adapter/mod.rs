@@ -5,17 +5,21 @@
 //! know that there are files, processes, a clock or a database.
 
 mod arguments;
+mod believed;
+mod calls;
 mod claude;
 mod copilot;
 mod cursor;
 mod gemini;
 mod json;
 mod mcp;
+mod messages;
 mod opencode;
 mod pi;
 mod provider;
 mod shell;
 mod stream;
+mod trouble;
 
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
 pub use shell::plain_program;
@@ -268,7 +272,7 @@ pub struct Invocation {
     /// Variables this kind of agent needs; the configuration may set others over them.
     pub env: Vec<(String, String)>,
     /// Files it needs, each with its text: they are written into [`Occasion::files`], for nobody
-    /// but the user to read.
+    /// but the user to read. A name may begin with directories.
     pub files: Vec<(&'static str, String)>,
     /// Whether stdin is the prompt file; otherwise it is `/dev/null`.
     pub prompt_on_stdin: bool,

@@ -1,12 +1,12 @@
 //! Claude Code in print mode: `claude -p --output-format stream-json --verbose`.
 //!
-//! This file makes the command line; [`reader`] reads the stream, [`words`] puts its events into
-//! words for people.
+//! This file makes the command line, [`reader`] reads the stream.
 
 mod reader;
-mod words;
 
 use super::arguments::Reserved;
+use super::messages;
+use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
     SettingsError, no_explanation,
@@ -45,10 +45,10 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation: |settings, occasion| {
         invocation(settings, occasion, rustix::process::geteuid().is_root())
     },
-    reader: || Box::new(reader::ClaudeReader::default()),
+    reader: || Box::new(JsonLines::<reader::Claude>::default()),
     explain: no_explanation,
     usage_file: None,
-    describe: words::describe,
+    describe: messages::words::describe,
 };
 
 /// What `permission = "edits"` allows besides edits: without the first two the agent could not

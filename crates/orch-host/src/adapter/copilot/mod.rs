@@ -35,7 +35,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     capabilities: Capabilities {
         tested: Some("1.0.102"),
         version: &["--version"],
-        usage: Counting::PerRun,
+        // A run that goes on with a session counts the runs before it as well.
+        usage: Counting::PerSession,
         cost: false,
         resume: true,
         limits: LimitSignal::ResetTime,

@@ -1,11 +1,11 @@
-//! Claude's events in words for people. Nothing is decided here.
+//! Such events in words for people. Nothing is decided here.
 
 use serde_json::Value;
 
 use crate::adapter::EventType;
 
 /// An event's data in words.
-pub(super) fn describe(kind: EventType, data: &Value) -> Option<String> {
+pub(in crate::adapter) fn describe(kind: EventType, data: &Value) -> Option<String> {
     match kind {
         EventType::Text => text(data, "text"),
         EventType::Thinking => text(data, "thinking"),
