@@ -71,8 +71,6 @@ pub enum Act {
 pub struct Plan {
     /// What the model plays.
     pub scenario: String,
-    /// How long a run may take.
-    pub timeout: &'static str,
     /// What is done meanwhile.
     pub act: Act,
     /// What the agent may do.
@@ -168,7 +166,6 @@ impl Case {
         };
         Plan {
             scenario,
-            timeout: if self == Self::Silent { "15s" } else { "100s" },
             act: match self {
                 Self::Cancel => Act::Cancel,
                 Self::Term => Act::Signal(rustix::process::Signal::TERM),

@@ -221,7 +221,38 @@ const TABLE: &[Expected] = &[
         because: "it said so, and that it was refused its tools can be seen",
         checks: &[NothingCommitted, WarnsOfSomething],
     },
+    Expected {
+        case: Case::Limited,
+        programs: &["opencode", "qwen"],
+        outcome: "timed_out timeout",
+        because: PATIENT,
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::LimitedAnHour,
+        programs: &["opencode", "qwen", "pi", "codex"],
+        outcome: "timed_out timeout",
+        because: PATIENT,
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::UsedUp,
+        programs: &["opencode", "qwen", "pi"],
+        outcome: "timed_out timeout",
+        because: PATIENT,
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Busy,
+        programs: &["opencode"],
+        outcome: "timed_out timeout",
+        because: PATIENT,
+        checks: &[NothingCommitted],
+    },
 ];
+
+/// Programs that repeat a call for longer than anybody would wait, and have no setting for that.
+const PATIENT: &str = "it still waited in silence when its time was over, and orch ended it";
 
 /// Programs that have no line of their own.
 const ALL: &[&str] = &[];
@@ -235,6 +266,14 @@ pub fn of(program: &str, case: Case) -> &'static Expected {
 }
 
 impl Expected {
+    /// How long a run may take: long enough to end by itself, or short if it is not to.
+    pub fn timeout(&self) -> &'static str {
+        match self.outcome {
+            "timed_out timeout" => "40s",
+            _ => "4m",
+        }
+    }
+
     /// What is not as it must be.
     pub fn judge(&self, recorded: &Recorded) -> Vec<String> {
         let mut wrong = Vec::new();

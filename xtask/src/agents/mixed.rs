@@ -87,7 +87,7 @@ fn hire(stage: &Stage, project: &Project, (name, case): (&str, Case)) -> Result<
         "{label}: {}",
         refusal.unwrap_or_default()
     );
-    let task = add_task(project, &plan, &label);
+    let task = add_task(project, expected::of(name, case), &label);
     Ok(Worker {
         program,
         case,

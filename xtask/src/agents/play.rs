@@ -14,6 +14,7 @@ use orch_model::{Seen, Server};
 use serde_json::Value;
 
 use super::case::{Act, Case, Plan};
+use super::expected::{self, Expected};
 use super::processes;
 use super::programs::{self, Place, Program};
 
@@ -25,9 +26,9 @@ pub const PROMPT: &str =
 /// What is said when work is sent back.
 const FEEDBACK: &str = "Once more, and this time remember the word.";
 /// Longest a trial may take before its daemon is killed and the trial is wrong.
-const LONGEST: Duration = Duration::from_secs(240);
+const LONGEST: Duration = Duration::from_secs(420);
 /// Longest an agent may take until its tool runs.
-const TOOL_WITHIN: Duration = Duration::from_secs(90);
+const TOOL_WITHIN: Duration = Duration::from_secs(180);
 /// How often to look whether a tool runs.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -133,7 +134,7 @@ impl Stage {
                 ..Recorded::default()
             });
         }
-        let task = add_task(project, &plan, "worker");
+        let task = add_task(project, expected::of(program.name, case), "worker");
         let mut served = project.serve_with(&[], &key());
         let watchdog = Watchdog::over(&served);
         act(project, &mut served, &plan, &task, &started)?;
@@ -228,8 +229,8 @@ pub fn key() -> [(&'static str, PathBuf); 1] {
 }
 
 /// Adds the task of a trial; its id.
-pub fn add_task(project: &Project, plan: &Plan, agent: &str) -> String {
-    let limits = ["--timeout", plan.timeout, "--agent", agent];
+pub fn add_task(project: &Project, expected: &Expected, agent: &str) -> String {
+    let limits = ["--timeout", expected.timeout(), "--agent", agent];
     let mut options = vec!["--description", PROMPT];
     options.extend(limits);
     project.add("Trial", &options)

@@ -455,7 +455,11 @@ fn write_files(dir: &RunDir, invocation: &Invocation) -> std::io::Result<()> {
     }
     dir.create_agent_files()?;
     for (name, text) in &invocation.files {
-        write_private(&dir.agent_files().join(name), text)?;
+        let path = dir.agent_files().join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        write_private(&path, text)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod acp;
 mod arguments;
 mod believed;
+mod calls;
 mod claude;
 mod codex;
 mod copilot;
@@ -15,7 +16,6 @@ mod documented;
 mod explain;
 mod gemini;
 pub(crate) mod json;
-mod lines;
 mod mcp;
 mod messages;
 mod opencode;
@@ -23,8 +23,8 @@ mod pi;
 mod provider;
 mod qwen;
 mod shell;
-mod status;
 mod stream;
+mod trouble;
 
 pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
@@ -305,7 +305,7 @@ pub struct Invocation {
     /// Variables this kind of agent needs; the configuration may set others over them.
     pub env: Vec<(String, String)>,
     /// Files it needs, each with its text: they are written into [`Occasion::files`], for nobody
-    /// but the user to read.
+    /// but the user to read. A name may begin with directories.
     pub files: Vec<(&'static str, String)>,
     /// Whether stdin is the prompt file; otherwise it is `/dev/null`.
     pub prompt_on_stdin: bool,

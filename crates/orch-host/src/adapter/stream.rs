@@ -14,6 +14,9 @@ const NOTES: usize = 20;
 
 /// What the lines of one program mean, one JSON object after the other.
 pub(super) trait Protocol: Default {
+    /// How a line begins that only repeats what other lines say. It is dropped without being read.
+    const REPEATED: Option<&'static [u8]> = None;
+
     /// The events of one object.
     fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent>;
 
@@ -35,6 +38,9 @@ pub(super) struct JsonLines<P> {
 
 impl<P: Protocol> Reader for JsonLines<P> {
     fn line(&mut self, line: &[u8]) -> Vec<AgentEvent> {
+        if P::REPEATED.is_some_and(|head| line.starts_with(head)) {
+            return Vec::new();
+        }
         let text = String::from_utf8_lossy(line);
         self.understand(&text).unwrap_or_else(|| {
             self.not_understood += 1;

@@ -9,7 +9,7 @@ mod words;
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Reserved, owned, variables};
-use super::lines::JsonLines;
+use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, McpServer,
     McpTransport, Occasion, Permission, SettingsError, USAGE_FILE,
@@ -35,7 +35,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     capabilities: Capabilities {
         tested: Some("1.0.102"),
         version: &["--version"],
-        usage: Counting::PerRun,
+        // A run that goes on with a session counts the runs before it as well.
+        usage: Counting::PerSession,
         cost: false,
         resume: true,
         limits: LimitSignal::ResetTime,

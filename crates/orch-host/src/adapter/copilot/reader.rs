@@ -11,7 +11,8 @@
 //! * Lines that say `ephemeral` are for a screen. Most are dropped; failed calls and thoughts are
 //!   among them and are kept.
 //! * The stream says nothing of tokens; the usage file has them for each model. Input includes
-//!   there what was read from and written to the cache, and output includes reasoning.
+//!   there what was read from and written to the cache, and output includes reasoning. A session
+//!   that is continued counts from its first run on.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +20,11 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
 
 use crate::adapter::json::{Fields, Line, Object, read};
-use crate::adapter::lines::{
-    Calls, Notes, Protocol, Refusals, add, call, event, message, session, tokens,
-};
-use crate::adapter::status::Trouble;
+
+use crate::adapter::believed::{session, tokens};
+use crate::adapter::calls::{Calls, Refusals, add, call, message};
+use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
+use crate::adapter::trouble::Trouble;
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]
@@ -37,7 +39,8 @@ pub(in crate::adapter) struct Copilot {
     error: Option<(Trouble, String)>,
     /// It was asked to end, and did.
     aborted: bool,
-    terminal: Option<Verdict>,
+    ending: FirstEnding,
+    notes: Notes,
 }
 
 struct Failed {
@@ -47,17 +50,17 @@ struct Failed {
 }
 
 impl Protocol for Copilot {
-    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
         let kind = object.fields.text("type").unwrap_or_default();
-        if self.terminal.is_some() {
-            if kind == "result" {
-                notes.add("another result came after the first, which counts".to_owned());
-            }
-            return vec![event(EventType::Raw, object.raw)];
-        }
         if kind == "result" {
-            self.result(&object.fields);
-            return vec![event(EventType::Result, object.raw)];
+            let kind = match self.result(&object.fields) {
+                true => EventType::Result,
+                false => EventType::Raw,
+            };
+            return vec![event(kind, object.raw)];
+        }
+        if self.ending.is_there() {
+            return vec![event(EventType::Raw, object.raw)];
         }
         let data = object.fields.object("data");
         let told = data.and_then(|data| self.told(&kind, &data, &object.fields));
@@ -69,18 +72,15 @@ impl Protocol for Copilot {
         }
     }
 
-    fn terminal_seen(&self) -> bool {
-        self.terminal.is_some()
+    fn has_ended(&self) -> bool {
+        self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        Summary {
-            verdict: self.terminal.clone().unwrap_or(Verdict::NoResult),
-            result: self.text.clone(),
-            usage: Usage::default(),
-            session_id: self.session.clone(),
-            warnings: self.refusals.warning().into_iter().collect(),
-        }
+        let mut summary = self.ending.summary(self.session.clone(), &self.notes);
+        summary.result = self.text.clone();
+        summary.warnings.extend(self.refusals.warning());
+        summary
     }
 }
 
@@ -192,11 +192,14 @@ impl Copilot {
                 _ => return None,
             })
         });
-        Trouble { code, until: None }
+        Trouble::only(code)
     }
 
-    fn result(&mut self, fields: &Fields<'_>) {
-        self.session = session(fields, "sessionId").or(self.session.take());
+    /// Takes the final word; `false` if it was there already.
+    fn result(&mut self, fields: &Fields<'_>) -> bool {
+        if !self.ending.is_there() {
+            self.session = session(fields, "sessionId").or(self.session.take());
+        }
         let code: Option<i64> = fields.read("exitCode");
         let verdict = match (code, &self.error, self.aborted) {
             (_, Some((trouble, words)), _) => trouble.verdict(words.clone()),
@@ -213,7 +216,12 @@ impl Copilot {
                 }
             }
         };
-        self.terminal = Some(verdict);
+        let ending = Ending {
+            verdict,
+            result: None,
+            usage: Usage::default(),
+        };
+        self.ending.take(ending, &mut self.notes)
     }
 }
 

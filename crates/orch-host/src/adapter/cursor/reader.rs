@@ -8,18 +8,21 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
 use serde_json::value::RawValue;
 
+use crate::adapter::believed::session;
+use crate::adapter::calls::message;
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::lines::{Notes, Protocol, event, message, session};
+use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]
 pub(in crate::adapter) struct Cursor {
     session: Option<String>,
-    terminal: Option<(Verdict, Option<String>)>,
+    ending: FirstEnding,
+    notes: Notes,
 }
 
 impl Protocol for Cursor {
-    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
         let fields = &object.fields;
         let kind = fields.text("type").unwrap_or_default();
         if self.session.is_none() {
@@ -30,34 +33,30 @@ impl Protocol for Cursor {
             "assistant" => return blocks(object),
             "thinking" => EventType::Thinking,
             "tool_call" => tool(fields),
-            "result" if self.terminal.is_some() => {
-                notes.add("another result came after the first, which counts".to_owned());
-                EventType::Raw
-            }
             "result" => {
                 let text = fields.text("result").filter(|text| !text.is_empty());
                 let text = text.map(String::from);
-                self.terminal = Some((verdict(fields, text.as_deref()), text));
-                EventType::Result
+                let ending = Ending {
+                    verdict: verdict(fields, text.as_deref()),
+                    result: text,
+                    usage: Usage::default(),
+                };
+                match self.ending.take(ending, &mut self.notes) {
+                    true => EventType::Result,
+                    false => EventType::Raw,
+                }
             }
             _ => EventType::Raw,
         };
         vec![event(kind, object.raw)]
     }
 
-    fn terminal_seen(&self) -> bool {
-        self.terminal.is_some()
+    fn has_ended(&self) -> bool {
+        self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        let terminal = self.terminal.as_ref();
-        Summary {
-            verdict: terminal.map_or(Verdict::NoResult, |(verdict, _)| verdict.clone()),
-            result: terminal.and_then(|(_, text)| text.clone()),
-            usage: Usage::default(),
-            session_id: self.session.clone(),
-            warnings: Vec::new(),
-        }
+        self.ending.summary(self.session.clone(), &self.notes)
     }
 }
 

@@ -9,7 +9,7 @@ mod words;
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Reserved, owned, variables};
-use super::lines::JsonLines;
+use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, McpServer,
     McpTransport, Occasion, Permission, SettingsError,
@@ -57,7 +57,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
         max_turns: true,
         permissions: Permission::ALL,
         endings: "errors are told apart by the status in the result line; an answer that was cut \
-                  off or refused after some text looks like success",
+                  off or refused after some text looks like success; with `max_turns` or `mcp` it \
+                  needs a key, because a login is not seen then",
     },
     invocation,
     reader: || Box::new(JsonLines::<reader::Gemini>::default()),
@@ -88,10 +89,12 @@ const RESERVED: &[Reserved] = &[
     ("--experimental-acp", "orch reads the stream-json format"),
 ];
 
-/// The variable that names the settings file which stands above the user's and the project's.
-const SETTINGS_VARIABLE: &str = "GEMINI_CLI_SYSTEM_SETTINGS_PATH";
-/// The settings file.
-const SETTINGS: &str = "gemini-settings.json";
+/// The variable that says where its home is. Settings that it has no option for have to lie there:
+/// in the project's directory they would be part of the work, and the file that stands above all
+/// others it only reads if that and every directory above it belong to root.
+const HOME: &str = "GEMINI_CLI_HOME";
+/// The settings in that home.
+const SETTINGS: &str = ".gemini/settings.json";
 
 /// What `permission = "edits"` allows besides edits. What it says of one tool forbids all other
 /// use of that tool, and without it a run that nobody watches has no shell at all.
@@ -103,22 +106,25 @@ fn invocation(
     settings: &AgentSettings,
     occasion: &Occasion<'_>,
 ) -> Result<Invocation, SettingsError> {
-    settings.refuse_variables(&[(
-        SETTINGS_VARIABLE,
-        "orch gives its own settings by it; the user's and the project's files are read beside it",
-    )])?;
     let permission = settings.permission_or_edits();
     let mut env = variables(&[
         // Otherwise it starts itself again and signals do not reach the second process.
         ("GEMINI_CLI_NO_RELAUNCH", "true"),
         ("GEMINI_TELEMETRY_ENABLED", "false"),
     ]);
-    let path = settings.path_text(&occasion.files.join(SETTINGS))?;
-    env.push((SETTINGS_VARIABLE.to_owned(), path));
+    let mut files = Vec::new();
+    if settings.max_turns.is_some() || !occasion.mcp.is_empty() {
+        settings.refuse_variables(&[(
+            HOME,
+            "with `max_turns` or `mcp` it gets a home of its own for them",
+        )])?;
+        env.push((HOME.to_owned(), settings.path_text(occasion.files)?));
+        files.push((SETTINGS, file(settings, occasion, permission)));
+    }
     Ok(Invocation {
         argv: arguments(settings, occasion, permission)?,
         env,
-        files: vec![(SETTINGS, file(settings, occasion, permission))],
+        files,
         prompt_on_stdin: true,
         // Its variable for a system prompt replaces its own, and it works badly without that.
         preamble: settings.preamble(),
@@ -156,12 +162,16 @@ fn arguments(
     Ok(argv)
 }
 
-/// The settings that no option and no variable carries.
+/// The settings that no option and no variable carries. A login lies in the usual home, so only a
+/// key can be used here; without this word it would not use one if the provider's address is set.
 fn file(settings: &AgentSettings, occasion: &Occasion<'_>, permission: Permission) -> String {
     let mut file = json!({
-        "general": { "enableAutoUpdate": false, "enableAutoUpdateNotification": false },
+        "general": { "enableAutoUpdate": false },
         "privacy": { "usageStatisticsEnabled": false },
     });
+    if !settings.env.contains_key("GOOGLE_GENAI_USE_VERTEXAI") {
+        file["security"] = json!({ "auth": { "selectedType": "gemini-api-key" } });
+    }
     if let Some(turns) = settings.max_turns {
         file["model"] = json!({ "maxSessionTurns": turns });
     }

@@ -7,7 +7,7 @@
 //! * `success` is also said after the program itself stopped the work: then the last thing before
 //!   the result is an `error` line (a loop was detected, a hook forbade to go on, as many turns
 //!   as there may be) or a tool's result of the type `stop_execution`. What the model says or does
-//!   after such a line shows that the work went on.
+//!   after a mere warning of a hook's shows that the work went on.
 //! * `error.type` names an error of the program's own. An error of the provider is in
 //!   `error.message`, as `[API Error: …]` around the provider's answer, which is JSON, or around
 //!   one sentence. After that follows one more line exactly if the status was 429.
@@ -19,10 +19,11 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
 
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::lines::{
-    Calls, Notes, Protocol, Refusals, call, event, message, session, tokens,
-};
-use crate::adapter::status::{Trouble, is_connection};
+
+use crate::adapter::believed::{session, tokens};
+use crate::adapter::calls::{Calls, Refusals, call, message};
+use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
+use crate::adapter::trouble::{Trouble, by_word, is_connection};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// Most of the final text that is kept, bytes: its end.
@@ -33,21 +34,29 @@ pub(in crate::adapter) struct Gemini {
     session: Option<String>,
     /// What was said since the last tool call.
     text: String,
-    /// Why the program stopped the work, if nothing was done since.
-    stopped: Option<(FailureCode, String)>,
-    terminal: Option<(Verdict, Usage)>,
+    /// Why the program stopped the work, or forbade to go on, and nothing was done since.
+    stopped: Option<Stopped>,
+    ending: FirstEnding,
     calls: Calls,
     refusals: Refusals,
+    notes: Notes,
+}
+
+struct Stopped {
+    code: FailureCode,
+    words: String,
+    /// What comes later cannot show that the work went on.
+    is_final: bool,
 }
 
 impl Protocol for Gemini {
-    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
         let fields = &object.fields;
         let kind = fields.text("type").unwrap_or_default();
-        if self.terminal.is_some() {
-            if kind == "result" {
-                notes.add("another result came after the first, which counts".to_owned());
-            }
+        if kind == "result" {
+            return self.result(object);
+        }
+        if self.ending.is_there() {
             return vec![event(EventType::Raw, object.raw)];
         }
         let kind = match kind.as_ref() {
@@ -61,39 +70,39 @@ impl Protocol for Gemini {
             }
             "tool_use" => {
                 self.text.clear();
-                self.stopped = None;
+                self.went_on();
                 self.called(fields)
             }
             "tool_result" => {
-                self.tool_result(fields, notes);
+                self.tool_result(fields);
                 EventType::ToolResult
             }
             "error" => self.error(fields),
-            "result" => return self.result(object, notes),
             _ => EventType::Raw,
         };
         vec![event(kind, object.raw)]
     }
 
-    fn terminal_seen(&self) -> bool {
-        self.terminal.is_some()
+    fn has_ended(&self) -> bool {
+        self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        let terminal = self.terminal.as_ref();
-        Summary {
-            verdict: terminal.map_or(Verdict::NoResult, |(verdict, _)| verdict.clone()),
-            result: (!self.text.is_empty()).then(|| self.text.clone()),
-            usage: terminal.map_or_else(Usage::default, |(_, usage)| *usage),
-            session_id: self.session.clone(),
-            warnings: self.refusals.warning().into_iter().collect(),
-        }
+        let mut summary = self.ending.summary(self.session.clone(), &self.notes);
+        summary.result = (!self.text.is_empty()).then(|| self.text.clone());
+        summary.warnings.extend(self.refusals.warning());
+        summary
     }
 }
 
 impl Gemini {
+    /// The model said or did something.
+    fn went_on(&mut self) {
+        self.stopped = self.stopped.take().filter(|stopped| stopped.is_final);
+    }
+
     fn say(&mut self, fields: &Fields<'_>) {
-        self.stopped = None;
+        self.went_on();
         if fields.read("delta") != Some(true) {
             self.text.clear();
         }
@@ -118,43 +127,55 @@ impl Gemini {
         }
     }
 
-    fn tool_result(&mut self, fields: &Fields<'_>, notes: &mut Notes) {
+    fn tool_result(&mut self, fields: &Fields<'_>) {
         let id = fields.text("tool_id").unwrap_or_default();
         let call = self.calls.ended(&id);
         let error = fields.object("error");
         let kind = error.as_ref().and_then(|error| error.text("type"));
         let words = error.as_ref().and_then(|error| error.text("message"));
-        self.stopped = match kind.as_deref() {
+        let call = || call.unwrap_or_else(|| "?".to_owned());
+        self.went_on();
+        match kind.as_deref() {
             Some("stop_execution") => {
-                let words = message(words.as_deref(), "a hook stopped the work");
-                Some((FailureCode::AgentError, words))
+                self.stopped = Some(Stopped {
+                    code: FailureCode::AgentError,
+                    words: message(words.as_deref(), "a hook stopped the work"),
+                    is_final: true,
+                });
             }
-            Some("policy_violation" | "permission_denied") => {
-                self.refusals.add(call.unwrap_or_else(|| "?".to_owned()));
-                None
-            }
+            Some("policy_violation" | "permission_denied") => self.refusals.add(call()),
+            // This is how it looks when a tool needs a permission that it was not given.
             Some("tool_not_registered") => {
-                // This is how it looks when a tool needs a permission that it was not given.
-                let call = call.unwrap_or_else(|| "?".to_owned());
-                notes.add(format!("it called a tool that it did not have: {call}"));
-                None
+                let call = call();
+                self.notes
+                    .add(format!("it called a tool that it did not have: {call}"));
             }
-            _ => None,
-        };
+            _ => {}
+        }
     }
 
     fn error(&mut self, fields: &Fields<'_>) -> EventType {
         let words = fields.text("message");
         let words = message(words.as_deref(), "it says that there was an error");
-        self.stopped = Some((own_sentence(&words), words));
+        let is_severe = fields.text("severity").as_deref() != Some("warning");
+        self.stopped = Some(Stopped {
+            code: own_sentence(&words),
+            is_final: is_severe || words == "Loop detected, stopping execution",
+            words,
+        });
         EventType::Error
     }
 
-    fn result(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
-        let verdict = self.verdict(&object.fields);
+    fn result(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
         let stats = object.fields.object("stats");
-        let usage = stats.map_or_else(Usage::default, |stats| usage(&stats, notes));
-        self.terminal = Some((verdict, usage));
+        let ending = Ending {
+            verdict: self.verdict(&object.fields),
+            result: None,
+            usage: stats.map_or_else(Usage::default, |stats| usage(&stats, &mut self.notes)),
+        };
+        if !self.ending.take(ending, &mut self.notes) {
+            return vec![event(EventType::Raw, object.raw)];
+        }
         let used = object.fields.raw("stats");
         let used = used.map(|raw| event(EventType::Usage, raw));
         used.into_iter()
@@ -167,9 +188,9 @@ impl Gemini {
         match (status.as_ref(), &self.stopped, fields.object("error")) {
             ("success", None, None) => Verdict::Success,
             (_, _, Some(error)) => failed(&error),
-            (_, Some((code, words)), None) => Verdict::Error {
-                code: *code,
-                message: words.clone(),
+            (_, Some(stopped), None) => Verdict::Error {
+                code: stopped.code,
+                message: stopped.words.clone(),
             },
             (status, None, None) => Verdict::Error {
                 code: FailureCode::AgentError,
@@ -192,9 +213,16 @@ fn own_sentence(words: &str) -> FailureCode {
          API issue; please try again."
         | "The model returned reasoning thoughts but no final response text. If your context \
            window is near capacity, try using /compress." => FailureCode::ProviderError,
+        words if BROKEN.contains(&words) => FailureCode::ConnectionFailed,
         _ => FailureCode::AgentError,
     }
 }
+
+/// The program's own sentences about an answer that broke off or cannot be understood.
+const BROKEN: &[&str] = &[
+    "Incomplete JSON segment at the end",
+    "Model stream ended without a finish reason.",
+];
 
 /// What an error in the result is about.
 fn failed(error: &Fields<'_>) -> Verdict {
@@ -213,10 +241,7 @@ fn failed(error: &Fields<'_>) -> Verdict {
         _ => None,
     };
     let trouble = match code {
-        Some(code) => Trouble {
-            code: Some(code),
-            until: None,
-        },
+        code @ Some(_) => Trouble::only(code),
         None => provider_error(said),
     };
     let otherwise = format!("its result says {kind}");
@@ -225,20 +250,30 @@ fn failed(error: &Fields<'_>) -> Verdict {
 
 /// What `[API Error: …]` and what follows it say.
 fn provider_error(words: &str) -> Trouble {
+    // The program adds one of these sentences exactly if the status was 429.
+    const LIMITS: &[&str] = &[
+        "]\nPlease wait and try again later.",
+        "]\nPossible quota limitations in place",
+    ];
     let Some(inner) = words.strip_prefix("[API Error: ") else {
         return Trouble::default();
     };
-    let limit = inner.rsplit_once("]\n").map(|(inner, _)| inner);
+    let mut limits = LIMITS.iter().filter_map(|words| inner.rsplit_once(words));
+    let limit = limits.next().map(|(inner, _)| inner);
     let inner = limit.or_else(|| inner.strip_suffix(']')).unwrap_or(inner);
-    let status = limit.map(|_| 429);
-    let body = inner.starts_with('{').then_some(inner);
-    let mut trouble = Trouble::of(status, body, None);
-    if trouble.code.is_none() && is_connection(inner) {
+    let mut trouble = Trouble::of(limit.map(|_| 429), Some(inner), None);
+    if trouble.code.is_none() && (is_connection(inner) || BROKEN.contains(&inner)) {
         trouble.code = Some(FailureCode::ConnectionFailed);
     }
     // The program says this in place of the provider's answer when that names a quota of a day.
     if inner == "You have exhausted your daily quota on this model." && limit.is_some() {
         trouble.code = Some(FailureCode::UsageLimit);
+    }
+    let named = inner
+        .strip_suffix(')')
+        .and_then(|inner| inner.rsplit_once(" (Status: "));
+    if let (None, Some((_, status))) = (trouble.code, named) {
+        trouble.code = by_word(status);
     }
     trouble
 }

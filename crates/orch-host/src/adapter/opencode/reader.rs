@@ -22,10 +22,11 @@ use orch_core::run::{FailureCode, Usage};
 use serde_json::value::RawValue;
 
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::lines::{
-    Notes, Protocol, Refusals, add, call, cost, event, event_of, message, session, tokens,
-};
-use crate::adapter::status::{Trouble, is_connection, reset_by_headers};
+
+use crate::adapter::believed::{cost_usd, session, tokens};
+use crate::adapter::calls::{EMPTY_ANSWER, Refusals, add, call, event_of, message};
+use crate::adapter::stream::{Notes, Protocol, event};
+use crate::adapter::trouble::{Trouble, is_connection, reset_by_headers};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// How the program begins what it says of a call that it refused.
@@ -46,6 +47,7 @@ pub(in crate::adapter) struct OpenCode {
     /// The step whose usage was counted last.
     counted: Option<String>,
     refusals: Refusals,
+    notes: Notes,
 }
 
 /// How far the latest step is.
@@ -65,7 +67,7 @@ struct Failed {
 }
 
 impl Protocol for OpenCode {
-    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
         let fields = &object.fields;
         let mut events = Vec::new();
         if self.session.is_none() {
@@ -81,7 +83,7 @@ impl Protocol for OpenCode {
                 events.push(event(EventType::Raw, object.raw));
             }
             (Some("step_finish"), Some((part, raw))) => {
-                self.finish(&part, notes);
+                self.finish(&part);
                 events.push(event(EventType::Usage, raw));
             }
             (Some("text"), Some((part, raw))) => {
@@ -96,7 +98,7 @@ impl Protocol for OpenCode {
         events
     }
 
-    fn terminal_seen(&self) -> bool {
+    fn has_ended(&self) -> bool {
         false
     }
 
@@ -111,13 +113,24 @@ impl Protocol for OpenCode {
                 ..self.usage
             },
             session_id: self.session.clone(),
-            warnings: self.refusals.warning().into_iter().collect(),
+            warnings: self.warnings(),
         }
     }
 }
 
 impl OpenCode {
-    fn finish(&mut self, part: &Fields<'_>, notes: &mut Notes) {
+    fn warnings(&self) -> Vec<String> {
+        let own = self.refusals.warning().into_iter().chain(self.silence());
+        own.chain(self.notes.to_vec()).collect()
+    }
+
+    /// A note on a last answer without a word.
+    fn silence(&self) -> Option<String> {
+        let is_stop = matches!(&self.step, Step::Finished(reason) if reason == "stop");
+        (is_stop && self.texts.is_empty()).then(|| EMPTY_ANSWER.to_owned())
+    }
+
+    fn finish(&mut self, part: &Fields<'_>) {
         let reason = part.text("reason").unwrap_or_default().into_owned();
         let counted = self.failure.as_mut().and_then(|it| it.stops_since.as_mut());
         if let (Some(stops), "stop") = (counted, reason.as_str()) {
@@ -129,10 +142,11 @@ impl OpenCode {
             return;
         }
         self.counted = id;
-        self.count(part, notes);
+        self.count(part);
     }
 
-    fn count(&mut self, part: &Fields<'_>, notes: &mut Notes) {
+    fn count(&mut self, part: &Fields<'_>) {
+        let notes = &mut self.notes;
         let Some(given) = part.object("tokens") else {
             return;
         };
@@ -152,7 +166,7 @@ impl OpenCode {
         add(&mut self.usage.output_tokens, output);
         add(&mut self.usage.cache_read_tokens, read);
         add(&mut self.usage.cache_write_tokens, write);
-        self.cost += cost(part, "cost", notes).unwrap_or(0.0);
+        self.cost += cost_usd(part, "cost", &mut self.notes).unwrap_or(0.0);
     }
 
     /// A tool call is printed when it has ended: what was called, and what came of it.
@@ -238,23 +252,25 @@ impl OpenCode {
 /// What an error is about: its name, and for an error of the provider's its status, the body of
 /// the answer and its headers.
 fn trouble(name: &str, data: Option<&Fields<'_>>, now: Option<Timestamp>) -> Trouble {
-    let only = |code| Trouble {
-        code: Some(code),
-        until: None,
-    };
+    let only = |code| Trouble::only(Some(code));
     match name {
         "ContextOverflowError" => only(FailureCode::ContextTooLong),
         "ContentFilterError" => only(FailureCode::Refused),
         "MessageOutputLengthError" => only(FailureCode::AnswerCut),
         "ProviderAuthError" => only(FailureCode::AuthFailed),
         "ProviderModelNotFoundError" => only(FailureCode::ModelNotFound),
-        "APIError" => data.map_or_else(Trouble::default, |data| provider_error(data, now)),
+        // The second holds whatever has no name of its own, which may be the provider's answer.
+        "APIError" | "UnknownError" => {
+            data.map_or_else(Trouble::default, |data| provider_error(data, now))
+        }
         _ => Trouble::default(),
     }
 }
 
 fn provider_error(data: &Fields<'_>, now: Option<Timestamp>) -> Trouble {
+    let words = data.text("message").unwrap_or_default();
     let body = data.text("responseBody");
+    let body = body.or_else(|| words.starts_with('{').then(|| words.clone()));
     let mut trouble = Trouble::of(data.read("statusCode"), body.as_deref(), now);
     if trouble.is_limit() && trouble.until.is_none() {
         let headers = data.object("responseHeaders");
@@ -264,7 +280,6 @@ fn provider_error(data: &Fields<'_>, now: Option<Timestamp>) -> Trouble {
         let metadata = data.object("metadata");
         metadata.is_some_and(|metadata| metadata.raw("syscall").is_some())
     };
-    let words = data.text("message").unwrap_or_default();
     if trouble.code.is_none() && (is_socket() || is_connection(&words)) {
         trouble.code = Some(FailureCode::ConnectionFailed);
     }

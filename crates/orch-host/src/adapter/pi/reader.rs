@@ -22,10 +22,12 @@ use orch_core::run::{FailureCode, Usage};
 use serde_json::value::RawValue;
 
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::lines::{
-    Notes, Protocol, add, cost, event, event_of, message, session, tokens,
-};
-use crate::adapter::status::{Trouble, is_connection, leading_status};
+
+use crate::adapter::believed::{cost_usd, session, tokens};
+use crate::adapter::calls::{EMPTY_ANSWER, add, event_of, message};
+use crate::adapter::provider::status_and_words;
+use crate::adapter::stream::{Notes, Protocol, event};
+use crate::adapter::trouble::{Trouble, is_connection};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]
@@ -39,10 +41,13 @@ pub(in crate::adapter) struct Pi {
     cost: f64,
     /// The message whose usage was counted last.
     counted: Option<String>,
+    notes: Notes,
 }
 
 struct Last {
     reason: String,
+    /// There is nothing in it, and it says that nothing was used: no answer at all.
+    is_nothing: bool,
     error: Option<String>,
     text: String,
 }
@@ -50,7 +55,7 @@ struct Last {
 impl Protocol for Pi {
     const REPEATED: Option<&'static [u8]> = Some(b"{\"type\":\"message_update\"");
 
-    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
         let fields = &object.fields;
         let kind = match fields.text("type").unwrap_or_default().as_ref() {
             "session" => {
@@ -62,7 +67,7 @@ impl Protocol for Pi {
                 EventType::Raw
             }
             "message_end" => return self.said(fields, object.raw),
-            "turn_end" => return self.turn(fields, object.raw, notes),
+            "turn_end" => return self.turn(fields, object.raw),
             "tool_execution_start" => called(fields),
             "tool_execution_end" => EventType::ToolResult,
             "auto_retry_start" => kind_of_trouble(fields.text("errorMessage").as_deref()),
@@ -79,7 +84,7 @@ impl Protocol for Pi {
         vec![event(kind, object.raw)]
     }
 
-    fn terminal_seen(&self) -> bool {
+    fn has_ended(&self) -> bool {
         false
     }
 
@@ -93,12 +98,23 @@ impl Protocol for Pi {
                 ..self.usage
             },
             session_id: self.session.clone(),
-            warnings: Vec::new(),
+            warnings: self
+                .silence()
+                .into_iter()
+                .chain(self.notes.to_vec())
+                .collect(),
         }
     }
 }
 
 impl Pi {
+    /// A note on a last answer without a word.
+    fn silence(&self) -> Option<String> {
+        let last = self.last.as_ref()?;
+        let is_silent = last.reason == "stop" && !last.is_nothing && last.text.is_empty();
+        is_silent.then(|| EMPTY_ANSWER.to_owned())
+    }
+
     /// A message is complete: one event for each of its parts that is a text or a thought. Its
     /// tool calls have lines of their own.
     fn said(&mut self, fields: &Fields<'_>, raw: &RawValue) -> Vec<AgentEvent> {
@@ -112,6 +128,7 @@ impl Pi {
             _ => return vec![event(EventType::Raw, raw)],
         }
         let parts: Vec<&RawValue> = given.read("content").unwrap_or_default();
+        let is_empty = parts.is_empty();
         let mut events = Vec::new();
         let mut texts = Vec::new();
         for part in parts {
@@ -127,7 +144,11 @@ impl Pi {
                 _ => {}
             }
         }
+        let used = given
+            .object("usage")
+            .and_then(|used| used.read("totalTokens"));
         let last = Last {
+            is_nothing: is_empty && used.unwrap_or(0_u64) == 0,
             reason: given.text("stopReason").unwrap_or_default().into_owned(),
             error: given.text("errorMessage").map(String::from),
             text: texts.join("\n"),
@@ -144,7 +165,7 @@ impl Pi {
         events
     }
 
-    fn turn(&mut self, fields: &Fields<'_>, raw: &RawValue, notes: &mut Notes) -> Vec<AgentEvent> {
+    fn turn(&mut self, fields: &Fields<'_>, raw: &RawValue) -> Vec<AgentEvent> {
         let given = fields.object("message");
         let used = given.as_ref().and_then(|given| given.object("usage"));
         let (Some(given), Some(used)) = (given, used) else {
@@ -153,7 +174,7 @@ impl Pi {
         let id = given.raw("timestamp").map(|raw| raw.get().to_owned());
         if id.is_none() || id != self.counted {
             self.counted = id;
-            self.count(&used, notes);
+            self.count(&used);
         }
         let used = given.raw("usage");
         used.map(|raw| event(EventType::Usage, raw))
@@ -161,7 +182,8 @@ impl Pi {
             .collect()
     }
 
-    fn count(&mut self, used: &Fields<'_>, notes: &mut Notes) {
+    fn count(&mut self, used: &Fields<'_>) {
+        let notes = &mut self.notes;
         let counts = ["input", "output", "cacheRead", "cacheWrite"];
         let [input, output, read, write] = counts.map(|name| tokens(used, name, notes));
         if [input, output, read, write]
@@ -176,7 +198,7 @@ impl Pi {
         add(&mut self.usage.cache_read_tokens, read);
         add(&mut self.usage.cache_write_tokens, write);
         let total = used.object("cost");
-        let total = total.and_then(|total| cost(&total, "total", notes));
+        let total = total.and_then(|total| cost_usd(&total, "total", &mut self.notes));
         self.cost += total.unwrap_or(0.0);
     }
 
@@ -194,6 +216,10 @@ impl Pi {
             return Verdict::NoResult;
         };
         match last.reason.as_str() {
+            "stop" if last.is_nothing => error(
+                FailureCode::ConnectionFailed,
+                "the provider's answer had nothing in it",
+            ),
             "stop" => Verdict::ByExitStatus,
             "toolUse" => Verdict::NoResult,
             "length" => error(
@@ -213,10 +239,7 @@ fn trouble(words: Option<&str>) -> Trouble {
     let Some(words) = words else {
         return Trouble::default();
     };
-    let only = |code| Trouble {
-        code: Some(code),
-        until: None,
-    };
+    let only = |code| Trouble::only(Some(code));
     if let Some(reason) = words.strip_prefix("Provider finish_reason: ") {
         return match reason {
             "content_filter" => only(FailureCode::Refused),
@@ -229,8 +252,8 @@ fn trouble(words: Option<&str>) -> Trouble {
     if is_connection(words) {
         return only(FailureCode::ConnectionFailed);
     }
-    match leading_status(words) {
-        Some((status, rest)) => Trouble::of(Some(status), Some(rest), None),
+    match status_and_words(words) {
+        Some((status, rest)) => Trouble::of(Some(status.into()), Some(rest), None),
         None => Trouble::of(None, words.starts_with('{').then_some(words), None),
     }
 }

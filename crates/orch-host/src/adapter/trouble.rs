@@ -1,5 +1,5 @@
-//! What went wrong between an agent and its provider, told from what both say in a form made for
-//! programs: a status, a code, the body of an answer.
+//! What went wrong between an agent and its provider, told from the body of the provider's answer
+//! and from the fixed words of the libraries in between.
 //!
 //! This part must not know any agent's fields, nor read what a model says.
 
@@ -8,6 +8,7 @@ use orch_core::outcome::Verdict;
 use orch_core::run::FailureCode;
 
 use super::json::{Fields, Line, read};
+use super::provider;
 
 /// Latest reset time that is believed, seconds since 1970: the year 5138.
 const RESET_SECONDS: i64 = 100_000_000_000;
@@ -24,24 +25,16 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    /// What an HTTP status says.
+    /// What an HTTP status says, if it is one of a failure.
     pub fn by_status(status: u64) -> Self {
-        let code = match status {
-            401 | 403 | 407 => FailureCode::AuthFailed,
-            402 => FailureCode::UsageLimit,
-            404 => FailureCode::ModelNotFound,
-            408 => FailureCode::ConnectionFailed,
-            413 => FailureCode::ContextTooLong,
-            429 => FailureCode::RateLimit,
-            400..500 => FailureCode::BadRequest,
-            503 | 529 => FailureCode::Overloaded,
-            500..600 => FailureCode::ProviderError,
-            _ => return Self::default(),
-        };
-        Self {
-            code: Some(code),
-            until: None,
-        }
+        let status = u16::try_from(status).ok();
+        let status = status.filter(|status| (400..600).contains(status));
+        Self::only(status.map(provider::by_status))
+    }
+
+    /// This kind of failure, and nothing about a time.
+    pub const fn only(code: Option<FailureCode>) -> Self {
+        Self { code, until: None }
     }
 
     /// What a status, if there is one, and the body of the answer sent at `now` say together.
@@ -64,6 +57,7 @@ impl Trouble {
                 Some(FailureCode::BadRequest) if is_too_long(body) => {
                     Some(FailureCode::ContextTooLong)
                 }
+                Some(FailureCode::RateLimit) => Some(provider::answer(429, body)),
                 code => code,
             },
             until: by_body.until,
@@ -101,14 +95,8 @@ impl Trouble {
 
     /// The verdict this comes to.
     pub fn verdict(self, message: String) -> Verdict {
-        match self.code.unwrap_or(FailureCode::AgentError) {
-            code @ (FailureCode::RateLimit | FailureCode::UsageLimit) => Verdict::Limited {
-                code,
-                message,
-                until: self.until,
-            },
-            code => Verdict::Error { code, message },
-        }
+        let code = self.code.unwrap_or(FailureCode::AgentError);
+        provider::verdict(code, message, self.until)
     }
 
     /// Whether it is a limit, which waiting lifts.
@@ -121,7 +109,7 @@ impl Trouble {
 }
 
 /// The words that the providers' interfaces use for kinds of errors.
-fn by_word(word: &str) -> Option<FailureCode> {
+pub(super) fn by_word(word: &str) -> Option<FailureCode> {
     Some(match word {
         "authentication_error"
         | "invalid_api_key"
@@ -185,8 +173,8 @@ fn is_too_long(body: &str) -> bool {
     .any(|words| body.contains(words))
 }
 
-/// Whether these are the words with which the HTTP libraries of JavaScript programs say that a
-/// connection did not come to be or broke.
+/// Whether these are the words with which the libraries of JavaScript programs say that a
+/// connection did not come to be or broke, or that what came by it is not what was agreed on.
 pub(super) fn is_connection(words: &str) -> bool {
     const WHOLE: &[&str] = &[
         "Connection error.",
@@ -203,17 +191,13 @@ pub(super) fn is_connection(words: &str) -> bool {
         "exception TypeError: fetch failed",
         "read ECONNRESET",
         "connect ECONNREFUSED",
+        "Unable to connect. Is the computer able to access the url?",
+        "JSON parsing failed: Text: ",
     ];
     let words = words.trim();
-    WHOLE.contains(&words) || HEADS.iter().any(|head| words.starts_with(head))
-}
-
-/// A status at the head of an error's words, as the client libraries put it, and what follows it.
-pub(super) fn leading_status(words: &str) -> Option<(u64, &str)> {
-    let (head, rest) = words.split_once(' ')?;
-    let is_status = head.len() == 3 && head.bytes().all(|byte| byte.is_ascii_digit());
-    let status = head.parse().ok().filter(|_| is_status)?;
-    (400..600).contains(&status).then_some((status, rest))
+    WHOLE.contains(&words)
+        || HEADS.iter().any(|head| words.starts_with(head))
+        || (words.starts_with("Unexpected ") && words.ends_with(" is not valid JSON"))
 }
 
 /// A time given as seconds since 1970.
@@ -240,4 +224,141 @@ pub(super) fn after(now: Timestamp, seconds: f64) -> Option<Timestamp> {
     let wait = std::time::Duration::try_from_secs_f64(seconds).ok()?;
     let wait = u64::try_from(wait.as_millis()).ok()?;
     (seconds <= WAIT_SECONDS).then(|| now.plus_millis(wait))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: Option<u64>, body: &str) -> Option<&'static str> {
+        let trouble = Trouble::of(status, Some(body), Some(Timestamp(1_000)));
+        trouble.code.map(FailureCode::as_str)
+    }
+
+    #[test]
+    fn a_body_says_more_than_its_status_where_it_may() {
+        let error = |fields: &str| format!(r#"{{"type":"error","error":{{{fields}}}}}"#);
+        let cases = [
+            (
+                Some(400),
+                r#""code":"context_length_exceeded""#,
+                "context_too_long",
+            ),
+            (
+                Some(400),
+                r#""message":"prompt is too long: 3 tokens > 2""#,
+                "context_too_long",
+            ),
+            (
+                Some(400),
+                r#""code":400,"details":[{"reason":"API_KEY_INVALID"}]"#,
+                "auth_failed",
+            ),
+            (
+                Some(400),
+                r#""type":"invalid_request_error""#,
+                "bad_request",
+            ),
+            (None, r#""type":"overloaded_error""#, "overloaded"),
+            (None, r#""code":529"#, "overloaded"),
+            (
+                None,
+                r#""code":null,"status":"UNAUTHENTICATED""#,
+                "auth_failed",
+            ),
+            (Some(429), r#""type":"usage_limit_reached""#, "usage_limit"),
+            (Some(429), r#""type":"overloaded_error""#, "rate_limit"),
+            (
+                Some(429),
+                r#""details":[{"violations":[{"quotaId":"RequestsPerDay"}]}]"#,
+                "usage_limit",
+            ),
+            (Some(500), r#""code":"overloaded""#, "overloaded"),
+            // A status that is clear is not made another thing by a word that is not.
+            (
+                Some(401),
+                r#""type":"invalid_request_error""#,
+                "auth_failed",
+            ),
+            (Some(404), r#""type":"rate_limit_error""#, "model_not_found"),
+        ];
+        for (status, fields, expected) in cases {
+            assert_eq!(
+                told(status, &error(fields)),
+                Some(expected),
+                "{status:?} {fields}"
+            );
+        }
+        assert_eq!(told(None, "{}"), None);
+        assert_eq!(told(None, "no JSON"), None);
+        assert_eq!(told(Some(200), "{}"), None);
+        assert_eq!(told(Some(u64::MAX), ""), None);
+    }
+
+    #[test]
+    fn a_limit_is_lifted_when_the_provider_says_so() {
+        let until = |body: &str| Trouble::of(Some(429), Some(body), Some(Timestamp(1_000))).until;
+        assert_eq!(until(r#"{"resets_at":90}"#), Some(Timestamp(90_000)));
+        let delay = r#"{"error":{"details":[{"retryDelay":"2.5s"}]}}"#;
+        assert_eq!(until(delay), Some(Timestamp(3_500)));
+        for nothing in [
+            r#"{"resets_at":0}"#,
+            r#"{"resets_at":-5}"#,
+            r#"{"resets_at":9e30}"#,
+            r#"{"error":{"details":[{"retryDelay":"9e99s"}]}}"#,
+            r#"{"error":{"details":[{"retryDelay":"-1s"}]}}"#,
+            r#"{"error":{"details":[{"retryDelay":"NaNs"}]}}"#,
+        ] {
+            assert_eq!(until(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn headers_tell_a_time_by_themselves_or_from_now_on() {
+        let told = |json: &str, now| {
+            let Line::Object(object) = read(json) else {
+                panic!("{json}");
+            };
+            reset_by_headers(&object.fields, now)
+        };
+        let now = Some(Timestamp(5_000));
+        assert_eq!(told(r#"{"retry-after":"2"}"#, now), Some(Timestamp(7_000)));
+        assert_eq!(
+            told(r#"{"retry-after-ms":"250"}"#, now),
+            Some(Timestamp(5_250))
+        );
+        assert_eq!(told(r#"{"retry-after":"2"}"#, None), None);
+        let absolute = r#"{"anthropic-ratelimit-unified-reset":"60","retry-after":"2"}"#;
+        assert_eq!(told(absolute, None), Some(Timestamp(60_000)));
+        for nothing in [
+            r#"{"retry-after":"soon"}"#,
+            r#"{"retry-after":"1e12"}"#,
+            "{}",
+        ] {
+            assert_eq!(told(nothing, now), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn words_about_connections_are_known_whole() {
+        for words in [
+            "terminated",
+            " Connection error.",
+            "read ECONNRESET",
+            "fetch failed",
+        ] {
+            assert!(is_connection(words), "{words}");
+        }
+        assert!(is_connection(
+            r#"Unexpected token '<', "<html>" is not valid JSON"#
+        ));
+        for words in [
+            "",
+            "the fetch failed",
+            "terminated by the user",
+            "Unexpected end",
+        ] {
+            assert!(!is_connection(words), "{words}");
+        }
+    }
 }
