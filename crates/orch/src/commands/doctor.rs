@@ -345,7 +345,8 @@ fn agent(agent: &AgentEntry, root: &Path) -> Check {
 fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
     let name = format!("agent {agent}");
     let named = match adapter {
-        "shell" => orch_daemon::plain_program(command),
+        // Here the command is the user's own words.
+        "acp" | "shell" => orch_daemon::plain_program(command),
         _ => Some(command),
     };
     let Some(program) = named else {
