@@ -103,6 +103,7 @@ impl Machine {
             .map_err(|error| spawn_failed("making the run directory", &error))?;
         failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
+        self.note_begin(&task, &run, &dir);
         failpoint::hit(Point::WorktreeReady);
         let invocation = self
             .invocation(entry, adapter, &workspace, &dir)
@@ -167,6 +168,23 @@ impl Machine {
                     failed(FailureCode::WorkspaceFailed, &error, &place)
                 }),
             _ => Ok(self.shared.project.root.clone()),
+        }
+    }
+
+    /// Writes down where the run's branch stands, so that what the agent does to it can be
+    /// counted. Where that fails it is not counted, which is no reason not to start.
+    fn note_begin(&self, task: &Task, run: &Run, dir: &RunDir) {
+        let Some(branch) = &run.branch else { return };
+        let tip = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.tip(&task.id, branch));
+        let noted = match tip {
+            Ok(Some(tip)) => write_private(&dir.begin(), &tip).map_err(|error| chain(&error)),
+            Ok(None) => Ok(()),
+            Err(error) => Err(chain(&error)),
+        };
+        if let Err(error) = noted {
+            self.warn(&run.id, format!("what it changes will not be counted: {error}"));
         }
     }
 
@@ -250,7 +268,28 @@ impl Machine {
             ("ORCH_PROMPT_FILE", dir.prompt().display().to_string()),
         ];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        self.add_identity(&mut environment);
         Ok(environment)
+    }
+
+    /// Says who commits. Not every agent lets git read the user's own configuration.
+    fn add_identity(&self, environment: &mut Vec<(String, String)>) {
+        let Ok((name, email)) = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.identity())
+        else {
+            return;
+        };
+        for (variable, value) in [
+            ("GIT_AUTHOR_NAME", &name),
+            ("GIT_AUTHOR_EMAIL", &email),
+            ("GIT_COMMITTER_NAME", &name),
+            ("GIT_COMMITTER_EMAIL", &email),
+        ] {
+            if !environment.iter().any(|(known, _)| known == variable) {
+                environment.push((variable.to_owned(), value.clone()));
+            }
+        }
     }
 
     #[expect(
