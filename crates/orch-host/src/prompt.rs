@@ -32,6 +32,11 @@ pub struct PromptInput<'a> {
     pub feedback: Option<&'a str>,
     /// Why the run before this one did not succeed.
     pub previous_failure: Option<&'a Failure>,
+    /// Whether the agent goes on with the session of an earlier run, and so knows the task and
+    /// what it did.
+    pub resumes: bool,
+    /// The final words of the last run in which an agent worked, for one that does not know them.
+    pub last_result: Option<&'a str>,
     /// The directory the agent works in.
     pub directory: &'a Path,
     /// Whether the directory is the task's own.
@@ -53,6 +58,8 @@ impl<'a> PromptInput<'a> {
             attachments: &task.attachments,
             feedback: task.feedback.as_deref(),
             previous_failure: None,
+            resumes: false,
+            last_result: None,
             directory,
             workspace: task.workspace,
             branch,
@@ -138,6 +145,11 @@ fn history(text: &mut String, input: &PromptInput<'_>) {
             text,
             &format!("{title} ({}):{}", failure.code, quoted(&message)),
         );
+    }
+    if let Some(result) = input.last_result.filter(|_| !input.resumes) {
+        let result = orch_core::text::excerpt(result, FAILURE_CHARS);
+        let title = "The last thing an earlier attempt said:";
+        paragraph(text, &format!("{title}{}", quoted(&result)));
     }
     if input.feedback.is_some() || input.previous_failure.is_some() {
         paragraph(

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod json_schema;
 mod model;
+mod prices;
 mod read;
 pub mod schema;
 mod settings;
@@ -33,6 +34,7 @@ pub use edit::{
 pub use error::{ConfigError, Fault, Problem};
 pub use json_schema::json_schema;
 pub use model::{AgentEntry, Cleanup, Loaded, RunLimits, SourceStamp};
+pub use prices::Prices;
 pub use settings::{Setting, get, settings};
 pub use suggest::did_you_mean;
 
@@ -79,6 +81,7 @@ fn loaded(project: &Project, tree: &read::Tree, source_stamp: SourceStamp) -> Lo
         agents: tree.entries(),
         limits: tree.limits(),
         cleanup: tree.cleanup(),
+        prices: tree.prices.clone(),
         source_stamp,
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
+use orch_core::session;
 use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
 use orch_host::adapter::{self, Adapter, Invocation, Occasion, SettingsError};
@@ -28,6 +29,9 @@ use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
 use crate::vital::caught;
+
+/// How many earlier runs of a task are looked at: as many in a row as nobody waits for.
+const RUNS_BEFORE: usize = 20;
 
 impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
@@ -105,8 +109,10 @@ impl Machine {
         let workspace = self.workspace(&task, &run)?;
         self.note_begin(&task, &run, &dir);
         failpoint::hit(Point::WorktreeReady);
+        let runs = self.runs_before(&run);
+        self.refuse_moved(&run, &runs, &workspace)?;
         let invocation = self
-            .invocation(entry, adapter, &workspace, &dir)
+            .invocation(entry, adapter, &run, &workspace, &dir)
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
         self.write_prompt(
             &dir,
@@ -114,6 +120,7 @@ impl Machine {
             &run,
             &workspace,
             invocation.preamble.as_deref(),
+            &runs,
         )
         .map_err(|error| spawn_failed("writing the prompt", &error))?;
         write_files(&dir, &invocation)
@@ -184,7 +191,10 @@ impl Machine {
             Err(error) => Err(chain(&error)),
         };
         if let Err(error) = noted {
-            self.warn(&run.id, format!("what it changes will not be counted: {error}"));
+            self.warn(
+                &run.id,
+                format!("what it changes will not be counted: {error}"),
+            );
         }
     }
 
@@ -192,13 +202,14 @@ impl Machine {
         &self,
         entry: &AgentEntry,
         adapter: &Adapter,
+        run: &Run,
         workspace: &Path,
         dir: &RunDir,
     ) -> Result<Invocation, SettingsError> {
         adapter.start(
             &entry.settings(),
             &Occasion {
-                session: None,
+                session: run.resumed_session.as_deref(),
                 directory: workspace,
                 files: &dir.agent_files(),
                 mcp: &[],
@@ -214,31 +225,60 @@ impl Machine {
         run: &Run,
         workspace: &Path,
         preamble: Option<&str>,
+        runs: &[Run],
     ) -> std::io::Result<()> {
-        let previous = self.previous_failure(run);
+        let previous = last_that_worked(runs).and_then(Run::ending);
         let text = prompt::render(&PromptInput {
             preamble,
-            previous_failure: previous.as_ref(),
+            previous_failure: previous.and_then(|ending| ending.outcome.failure()),
+            resumes: run.resumed_session.is_some(),
+            last_result: previous.and_then(|ending| ending.result.as_deref()),
             ..PromptInput::new(task, workspace, run.branch.as_deref())
         });
         write_private(&dir.prompt(), &text)
     }
 
-    /// Why the run before this one was not a success.
-    fn previous_failure(&self, run: &Run) -> Option<Failure> {
+    /// The runs of the same task before this one, the newest first; the latest of them where
+    /// there are many.
+    fn runs_before(&self, run: &Run) -> Vec<Run> {
         if run.attempt <= 1 {
-            return None;
+            return Vec::new();
         }
         let filter = orch_store::RunFilter {
             task: Some(run.task.clone()),
-            limit: 2,
+            limit: RUNS_BEFORE,
             ..Default::default()
         };
-        let runs = self.shared.read(|reader| reader.runs(&filter)).ok()?;
-        let previous = runs.into_iter().find(|other| other.id != run.id)?;
-        previous
-            .ending()
-            .and_then(|ending| ending.outcome.failure().cloned())
+        let mut runs = self
+            .shared
+            .read(|reader| reader.runs(&filter))
+            .unwrap_or_default();
+        runs.retain(|other| other.attempt < run.attempt);
+        runs
+    }
+
+    /// A session belongs to the directory it was made in: elsewhere some agents do not find it and
+    /// others work in the old place. The repository may have been moved since.
+    fn refuse_moved(&self, run: &Run, runs: &[Run], workspace: &Path) -> Result<(), Failure> {
+        let Some(session) = &run.resumed_session else {
+            return Ok(());
+        };
+        let had_it = |other: &&Run| {
+            let said = other.ending().and_then(|ending| ending.session_id.as_ref());
+            said.or(other.resumed_session.as_ref()) == Some(session)
+        };
+        let place = |other: &Run| {
+            let dir = RunDir::new(&self.shared.project.runs(), &other.id);
+            supervise::directory_of(&dir)
+        };
+        match runs.iter().filter(had_it).find_map(place) {
+            Some(before) if before != workspace => Err(failure(
+                FailureCode::SessionGone,
+                "its session was made in another directory",
+                format!("{}, and now {}", before.display(), workspace.display()),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn environment(
@@ -446,6 +486,15 @@ fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
             "looked up among the adapters",
         )
     })
+}
+
+/// The last run in which an agent worked, for what is to be told of it.
+fn last_that_worked(runs: &[Run]) -> Option<&Run> {
+    let did_nothing = |run: &&Run| {
+        let failure = run.ending().and_then(|ending| ending.outcome.failure());
+        failure.is_some_and(|failure| session::was_gone(run, failure.code))
+    };
+    runs.iter().find(|run| !did_nothing(run))
 }
 
 /// Writes what the agent needs beside its prompt. Nothing is written for one that needs nothing.

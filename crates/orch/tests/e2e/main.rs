@@ -16,5 +16,6 @@ mod parallel;
 mod promises;
 mod rescue;
 mod service;
+mod sessions;
 mod shapes;
 mod work;
