@@ -40,6 +40,8 @@ pub mod name {
     pub const EVENTS: &str = "events.jsonl";
     /// A copy of the run's row, for people and scripts.
     pub const RUN_JSON: &str = "run.json";
+    /// The commit that the run's branch stood at when it began.
+    pub const BEGIN: &str = "begin";
     /// A directory of files for the agent itself, and of those it is asked to write.
     pub const AGENT_FILES: &str = "agent";
 }
@@ -107,6 +109,12 @@ impl RunDir {
     #[must_use]
     pub fn err_log(&self) -> PathBuf {
         self.path.join(name::ERR_LOG)
+    }
+
+    /// The commit that the run's branch stood at when it began.
+    #[must_use]
+    pub fn begin(&self) -> PathBuf {
+        self.path.join(name::BEGIN)
     }
 
     /// The directory of files for the agent itself.

@@ -6,6 +6,7 @@
 use orch_core::limits;
 use serde_json::{Map, Value, json};
 
+use super::prices;
 use super::schema::{self, ARGUMENT_BYTES, ARGUMENTS, Key, Kind, Section};
 
 /// The schema, with these kinds of agents.
@@ -23,6 +24,7 @@ pub fn json_schema(adapters: &[&str]) -> Value {
         "additionalProperties": agent,
     });
     sections.insert(schema::AGENT.name.to_owned(), agents);
+    sections.insert(prices::NAME.to_owned(), price_table());
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "orch.toml",
@@ -39,6 +41,22 @@ fn table(section: &Section, adapters: &[&str]) -> Value {
         .map(|key| (key.name.to_owned(), property(key, adapters)))
         .collect();
     json!({ "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+fn price_table() -> Value {
+    let dollars = json!({ "type": "number", "minimum": 0, "maximum": prices::MOST });
+    let keys = prices::KEYS.map(|key| (key.to_owned(), dollars.clone()));
+    json!({
+        "type": "object",
+        "description": "list prices by model, US dollars per million tokens; MODEL* is every model \
+                        whose name begins so",
+        "additionalProperties": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["input", "output"],
+            "properties": keys.into_iter().collect::<Map<_, _>>(),
+        },
+    })
 }
 
 fn property(key: &Key, adapters: &[&str]) -> Value {

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod json_schema;
 mod model;
+mod prices;
 mod read;
 pub mod schema;
 mod settings;
@@ -33,6 +34,7 @@ pub use edit::{
 pub use error::{ConfigError, Fault, Problem};
 pub use json_schema::json_schema;
 pub use model::{AgentEntry, Cleanup, Loaded, PromptFiles, RunLimits, SourceStamp};
+pub use prices::Prices;
 pub use settings::{Setting, get, settings};
 pub use suggest::did_you_mean;
 
@@ -80,6 +82,7 @@ fn loaded(project: &Project, tree: &read::Tree, source_stamp: SourceStamp) -> Lo
         limits: tree.limits(),
         cleanup: tree.cleanup(),
         prompt: tree.prompt(),
+        prices: tree.prices.clone(),
         source_stamp,
     }
 }

@@ -9,8 +9,10 @@ use orch_core::id::AgentName;
 use orch_core::task::Require;
 use orch_host::adapter::AgentSettings;
 
+use super::prices::Prices;
+
 /// A configuration that was found right as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// What the project is called.
     pub name: String,
@@ -26,6 +28,8 @@ pub struct Loaded {
     pub cleanup: Cleanup,
     /// The files that prompts are made by.
     pub prompt: PromptFiles,
+    /// What tokens cost.
+    pub prices: Prices,
     /// Which state of the file this is.
     pub source_stamp: SourceStamp,
 }

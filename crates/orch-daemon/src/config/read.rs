@@ -9,6 +9,7 @@ use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, Fault, Problem, shown};
 use super::model::{AgentEntry, Cleanup, PromptFiles, RunLimits};
+use super::prices::{self, Prices};
 use super::schema::{self, Section};
 use super::value::{Checker, Value, key_span, shown_value};
 
@@ -25,6 +26,8 @@ pub(super) struct Tree {
     pub(super) sections: BTreeMap<&'static str, Values>,
     /// In the order of the file.
     pub(super) agents: Vec<(AgentName, Values)>,
+    /// What the user says tokens cost.
+    pub(super) prices: Prices,
 }
 
 /// Reads the text of a configuration. All that is wrong with it is reported at once.
@@ -67,7 +70,7 @@ fn problem(text: &str, at: usize, fault: Fault) -> Problem {
 fn sections(checker: &mut Checker<'_>, root: &dyn TableLike) -> Tree {
     let mut tree = Tree::default();
     let mut known: Vec<&str> = schema::SECTIONS.iter().map(|s| s.name).collect();
-    known.push(schema::AGENT.name);
+    known.extend([schema::AGENT.name, prices::NAME]);
     for (name, item) in root.iter() {
         let section = schema::SECTIONS.iter().find(|section| section.name == name);
         if !known.contains(&name) {
@@ -79,6 +82,7 @@ fn sections(checker: &mut Checker<'_>, root: &dyn TableLike) -> Tree {
                     let values = values(checker, section, table);
                     tree.sections.insert(section.name, values);
                 }
+                None if name == prices::NAME => tree.prices = prices::read(checker, table),
                 None => tree.agents = agents(checker, table),
             }
         }
@@ -96,12 +100,12 @@ fn table_of<'a>(
     let table = item.as_table_like();
     if table.is_none() {
         let what = format!("{} is {}", shown(name), shown_value(item));
-        let expected = if name == schema::AGENT.name {
-            "a table for each agent, like [agents.claude]".to_owned()
-        } else {
-            "a table".to_owned()
+        let expected = match name {
+            _ if name == schema::AGENT.name => "a table for each agent, like [agents.claude]",
+            prices::NAME => "a table for each model, like [prices.\"gpt-5\"]",
+            _ => "a table",
         };
-        checker.note(key_span(parent, name), Fault::expected(what, &expected));
+        checker.note(key_span(parent, name), Fault::expected(what, expected));
     }
     table
 }

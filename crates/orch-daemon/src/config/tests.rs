@@ -171,7 +171,7 @@ fn every_wrong_file_is_answered_with_place_and_remedy() {
         ),
         (
             "include = \"orch.toml\"",
-            "orch.toml:1:1: unknown section 'include'; expected one of project, defaults, retry, limits, cleanup, agents",
+            "orch.toml:1:1: unknown section 'include'; expected one of project, defaults, retry, limits, cleanup, agents, prices",
         ),
         (
             "project = 1",
@@ -711,7 +711,7 @@ fn settings_show_what_is_in_force_and_where_from() {
     assert_eq!(one("agents.c.1.adapter"), ("claude".into(), true));
     assert_eq!(one("agents.\"c.1\".env.LANG"), ("C".into(), true));
     assert_eq!(get(&project, "retry", ADAPTERS).unwrap().len(), 2);
-    assert_eq!(get(&project, "agents", ADAPTERS).unwrap().len(), 12);
+    assert_eq!(get(&project, "agents", ADAPTERS).unwrap().len(), 16);
     assert!(get(&project, "agents.c.1", ADAPTERS).unwrap().len() >= 12);
     let missing = |key| get(&project, key, ADAPTERS).unwrap_err().to_string();
     assert_eq!(

@@ -120,18 +120,21 @@ impl Machine {
             .map_err(|error| spawn_failed("making the run directory", &error))?;
         failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
+        self.note_begin(&task, &run, &dir);
         failpoint::hit(Point::WorktreeReady);
         self.ask_for_consent(adapter, &workspace)?;
+        let past = Past::of(&self.shared, &task, Some(&run));
+        self.refuse_moved(&run, past.runs(), &workspace)?;
         let unread = |error| spawn_failed("reading what the configuration names", &error);
         let servers = brief::mcp_servers(&self.shared.project, entry).map_err(unread)?;
         let templates = brief::templates(&self.shared.project, &config).map_err(unread)?;
         let invocation = self
-            .invocation(entry, adapter, &workspace, &dir, &servers)
+            .invocation(entry, adapter, &run, &workspace, &dir, &servers)
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
-        let past = Past::of(&self.shared, &task, Some(&run.id));
         let prompt = past.tell(PromptInput {
             preamble: invocation.preamble.as_deref(),
             role: entry.role.as_deref(),
+            resumes: run.resumed_session.is_some(),
             ..PromptInput::new(&task, run.agent.as_str(), &workspace, run.branch.as_deref())
         });
         let prompt = templates
@@ -226,10 +229,31 @@ impl Machine {
         }
     }
 
+    /// Writes down where the run's branch stands, so that what the agent does to it can be
+    /// counted. Where that fails it is not counted, which is no reason not to start.
+    fn note_begin(&self, task: &Task, run: &Run, dir: &RunDir) {
+        let Some(branch) = &run.branch else { return };
+        let tip = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.tip(&task.id, branch));
+        let noted = match tip {
+            Ok(Some(tip)) => write_private(&dir.begin(), &tip).map_err(|error| chain(&error)),
+            Ok(None) => Ok(()),
+            Err(error) => Err(chain(&error)),
+        };
+        if let Err(error) = noted {
+            self.warn(
+                &run.id,
+                format!("what it changes will not be counted: {error}"),
+            );
+        }
+    }
+
     fn invocation(
         &self,
         entry: &AgentEntry,
         adapter: &Adapter,
+        run: &Run,
         workspace: &Path,
         dir: &RunDir,
         servers: &[McpServer],
@@ -237,13 +261,37 @@ impl Machine {
         adapter.start(
             &entry.settings(),
             &Occasion {
-                session: None,
+                session: run.resumed_session.as_deref(),
                 directory: workspace,
                 files: &dir.agent_files(),
                 mcp: servers,
                 orch: &shim_program(),
             },
         )
+    }
+
+    /// A session belongs to the directory it was made in: elsewhere some agents do not find it and
+    /// others work in the old place. The repository may have been moved since.
+    fn refuse_moved(&self, run: &Run, runs: &[Run], workspace: &Path) -> Result<(), Failure> {
+        let Some(session) = &run.resumed_session else {
+            return Ok(());
+        };
+        let had_it = |other: &&Run| {
+            let said = other.ending().and_then(|ending| ending.session_id.as_ref());
+            said.or(other.resumed_session.as_ref()) == Some(session)
+        };
+        let place = |other: &Run| {
+            let dir = RunDir::new(&self.shared.project.runs(), &other.id);
+            supervise::directory_of(&dir)
+        };
+        match runs.iter().filter(had_it).find_map(place) {
+            Some(before) if before != workspace => Err(failure(
+                FailureCode::SessionGone,
+                "its session was made in another directory",
+                format!("{}, and now {}", before.display(), workspace.display()),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn environment(
@@ -273,7 +321,28 @@ impl Machine {
             ("ORCH_PROMPT_FILE", dir.prompt().display().to_string()),
         ];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        self.add_identity(&mut environment);
         Ok(environment)
+    }
+
+    /// Says who commits. Not every agent lets git read the user's own configuration.
+    fn add_identity(&self, environment: &mut Vec<(String, String)>) {
+        let Ok((name, email)) = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.identity())
+        else {
+            return;
+        };
+        for (variable, value) in [
+            ("GIT_AUTHOR_NAME", &name),
+            ("GIT_AUTHOR_EMAIL", &email),
+            ("GIT_COMMITTER_NAME", &name),
+            ("GIT_COMMITTER_EMAIL", &email),
+        ] {
+            if !environment.iter().any(|(known, _)| known == variable) {
+                environment.push((variable.to_owned(), value.clone()));
+            }
+        }
     }
 
     #[expect(

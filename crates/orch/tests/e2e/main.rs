@@ -20,5 +20,6 @@ mod prompts;
 mod redaction;
 mod rescue;
 mod service;
+mod sessions;
 mod shapes;
 mod work;
