@@ -23,6 +23,14 @@ pub fn json_schema(adapters: &[&str]) -> Value {
         "additionalProperties": agent,
     });
     sections.insert(schema::AGENT.name.to_owned(), agents);
+    let mut own = table(&schema::ADAPTER, adapters);
+    own["required"] = json!(["command"]);
+    let own = json!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "not": { "enum": adapters } },
+        "additionalProperties": own,
+    });
+    sections.insert(schema::ADAPTER.name.to_owned(), own);
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "orch.toml",
@@ -57,7 +65,8 @@ fn of_kind(kind: &Kind, adapters: &[&str]) -> Value {
         Kind::Line { most } | Kind::Text { most } => text(*most),
         Kind::Label => text(limits::LABEL_BYTES),
         Kind::Branch => pattern("^[^-. ~^:?*\\[\\\\][^ ~^:?*\\[\\\\]*$"),
-        Kind::Adapter => json!({ "enum": adapters }),
+        // One of those, or one that the file itself defines.
+        Kind::Adapter => json!({ "anyOf": [{ "enum": adapters }, text(limits::AGENT_NAME_BYTES)] }),
         Kind::Word(words) => json!({ "enum": words() }),
         Kind::Count { least, most } => count(*least, *most),
         Kind::Duration { optional, .. } => pattern(if *optional {
@@ -84,7 +93,7 @@ fn of_kind(kind: &Kind, adapters: &[&str]) -> Value {
         }),
         Kind::Caps => json!({
             "type": "object",
-            "propertyNames": { "enum": adapters },
+            "propertyNames": { "anyOf": [{ "enum": adapters }, text(limits::AGENT_NAME_BYTES)] },
             "additionalProperties": count(1, limits::MAX_AGENTS),
         }),
     }

@@ -9,10 +9,12 @@ mod claude;
 mod documented;
 mod json;
 mod mcp;
+mod own;
 mod shell;
 
 pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
+pub use own::{Definition, PromptBy, Rule};
 pub use shell::plain_program;
 
 use std::collections::BTreeMap;
@@ -240,6 +242,8 @@ pub struct AgentSettings {
     pub args: Vec<String>,
     /// Variables for it; see [`crate::environment`].
     pub env: BTreeMap<String, String>,
+    /// What the user defines its kind to be, if it is one of the user's own.
+    pub own: Option<Definition>,
 }
 
 /// What a command line depends on besides the settings.
