@@ -19,7 +19,7 @@ use orch_host::consent::{self, Found, Trusted};
 use orch_host::environment;
 use orch_host::errno;
 use orch_host::failpoint::{self, Point};
-use orch_host::prompt::PromptInput;
+use orch_host::prompt::{PromptInput, TemplateError, Templates};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Limits, Spec, Standing};
 
@@ -119,14 +119,8 @@ impl Machine {
         let mut invocation = self
             .invocation(entry, adapter, &workspace, &dir, &servers)
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
-        let past = Past::of(&self.shared, &task, Some(&run.id));
-        let prompt = past.tell(PromptInput {
-            preamble: invocation.preamble.as_deref(),
-            role: entry.role.as_deref(),
-            ..PromptInput::new(&task, run.agent.as_str(), &workspace, run.branch.as_deref())
-        });
-        let prompt = templates
-            .render(&prompt)
+        let prompt = self
+            .prompt(&templates, entry, &invocation, &task, &run, &workspace)
             .map_err(|error| spawn_failed("making the prompt", &error))?;
         write_private(&dir.prompt(), &prompt)
             .map_err(|error| spawn_failed("writing the prompt", &error))?;
@@ -217,6 +211,9 @@ impl Machine {
 
     /// Refuses to start a program on configuration of the repository that nobody has agreed to.
     fn ask_for_consent(&self, adapter: &Adapter, workspace: &Path) -> Result<(), Failure> {
+        if consent::paths(adapter.name).is_empty() {
+            return Ok(());
+        }
         let workspaces = self.workspaces().map_err(|error| {
             failed(
                 FailureCode::WorkspaceFailed,
@@ -264,6 +261,23 @@ impl Machine {
                 orch: &shim_program(),
             },
         )
+    }
+
+    fn prompt(
+        &self,
+        templates: &Templates,
+        entry: &AgentEntry,
+        invocation: &Invocation,
+        task: &Task,
+        run: &Run,
+        workspace: &Path,
+    ) -> Result<String, TemplateError> {
+        let past = Past::of(&self.shared, task, Some(&run.id));
+        templates.render(&past.tell(PromptInput {
+            preamble: invocation.preamble.as_deref(),
+            role: entry.role.as_deref(),
+            ..PromptInput::new(task, run.agent.as_str(), workspace, run.branch.as_deref())
+        }))
     }
 
     fn environment(

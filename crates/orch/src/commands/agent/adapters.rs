@@ -13,7 +13,7 @@ use crate::table::{Cell, Table};
 use crate::untrusted::Untrusted;
 
 /// What stands for a version where no version was run.
-pub const NOT_RUN: &str = "not run";
+pub const NOT_RUN: &str = "not run here";
 
 /// Lists the kinds of agents.
 pub fn run(context: &Context) -> Result<Ending> {
