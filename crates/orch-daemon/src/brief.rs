@@ -11,7 +11,7 @@ use orch_core::task::{Task, TaskStatus};
 use orch_host::adapter::McpServer;
 use orch_host::prompt::{Dependency, PromptInput, TEMPLATE_BYTES, TemplateError, Templates};
 
-use crate::config::{AgentEntry, Loaded};
+use crate::config::{AgentEntry, Loaded, PromptFiles};
 use crate::project::Project;
 use crate::shared::Shared;
 
@@ -41,6 +41,9 @@ pub enum BriefError {
 /// # Errors
 /// A file cannot be read, or is no template.
 pub fn templates(project: &Project, config: &Loaded) -> Result<Templates, BriefError> {
+    if config.prompt == PromptFiles::default() {
+        return Ok(Templates::default());
+    }
     let read = |key: &str, path: &Option<String>| {
         let path = path.as_deref();
         path.map(|path| file(project, key, path, TEMPLATE_BYTES))

@@ -15,6 +15,8 @@ pub mod name {
     pub const SPEC: &str = "spec.json";
     /// The prompt, given to the agent as its standard input.
     pub const PROMPT: &str = "prompt.md";
+    /// How the agent was defined, for a kind of the user's own.
+    pub const DEFINITION: &str = "adapter.json";
     /// What the agent wrote to its standard output, byte for byte.
     pub const OUT_LOG: &str = "out.log";
     /// What the agent wrote to its standard error, byte for byte.
@@ -91,6 +93,12 @@ impl RunDir {
     #[must_use]
     pub fn spec(&self) -> PathBuf {
         self.path.join(name::SPEC)
+    }
+
+    /// How the agent was defined, for a kind of the user's own.
+    #[must_use]
+    pub fn definition(&self) -> PathBuf {
+        self.path.join(name::DEFINITION)
     }
 
     /// The prompt.

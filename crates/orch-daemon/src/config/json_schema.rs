@@ -25,6 +25,14 @@ pub fn json_schema(adapters: &[&str]) -> Value {
     });
     sections.insert(schema::AGENT.name.to_owned(), agents);
     sections.insert(prices::NAME.to_owned(), price_table());
+    let mut own = table(&schema::ADAPTER, adapters);
+    own["required"] = json!(["command"]);
+    let own = json!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "not": { "enum": adapters } },
+        "additionalProperties": own,
+    });
+    sections.insert(schema::ADAPTER.name.to_owned(), own);
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "orch.toml",
@@ -75,7 +83,8 @@ fn of_kind(kind: &Kind, adapters: &[&str]) -> Value {
         Kind::Line { most } | Kind::Text { most } => text(*most),
         Kind::Label => text(limits::LABEL_BYTES),
         Kind::Branch => pattern("^[^-. ~^:?*\\[\\\\][^ ~^:?*\\[\\\\]*$"),
-        Kind::Adapter => json!({ "enum": adapters }),
+        // One of those, or one that the file itself defines.
+        Kind::Adapter => json!({ "anyOf": [{ "enum": adapters }, text(limits::AGENT_NAME_BYTES)] }),
         Kind::Word(words) => json!({ "enum": words() }),
         Kind::Count { least, most } => count(*least, *most),
         Kind::Duration { optional, .. } => pattern(if *optional {
@@ -102,7 +111,7 @@ fn of_kind(kind: &Kind, adapters: &[&str]) -> Value {
         }),
         Kind::Caps => json!({
             "type": "object",
-            "propertyNames": { "enum": adapters },
+            "propertyNames": { "anyOf": [{ "enum": adapters }, text(limits::AGENT_NAME_BYTES)] },
             "additionalProperties": count(1, limits::MAX_AGENTS),
         }),
     }

@@ -29,7 +29,8 @@ mod value;
 use std::path::Path;
 
 pub use edit::{
-    AgentFields, Initialised, add_agent, edit_agent, init, remove_agent, set, set_enabled, unset,
+    AgentFields, Initialised, add_agent, copy_adapter, edit_agent, init, remove_agent, set,
+    set_enabled, unset,
 };
 pub use error::{ConfigError, Fault, Problem};
 pub use json_schema::json_schema;
@@ -79,6 +80,7 @@ fn loaded(project: &Project, tree: &read::Tree, source_stamp: SourceStamp) -> Lo
         target: tree.target(),
         core: tree.core(),
         agents: tree.entries(),
+        own_adapters: tree.definitions(),
         limits: tree.limits(),
         cleanup: tree.cleanup(),
         prompt: tree.prompt(),

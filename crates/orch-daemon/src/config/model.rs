@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use orch_core::config::Config;
 use orch_core::id::AgentName;
 use orch_core::task::Require;
-use orch_host::adapter::AgentSettings;
+use orch_host::adapter::{self, Adapter, AgentSettings, Definition};
 
 use super::prices::Prices;
 
@@ -22,6 +22,8 @@ pub struct Loaded {
     pub core: Config,
     /// The agents in full, in the order of the file.
     pub agents: Vec<AgentEntry>,
+    /// The kinds of agents that the user defines, by name.
+    pub own_adapters: Vec<Definition>,
     /// What bounds a run.
     pub limits: RunLimits,
     /// How long what was removed can be had back.
@@ -79,6 +81,8 @@ pub struct AgentEntry {
     pub args: Vec<String>,
     /// Whether it may be given work.
     pub enabled: bool,
+    /// What its kind is, if that is one of the user's own.
+    pub own: Option<Definition>,
 }
 
 impl AgentEntry {
@@ -98,6 +102,16 @@ impl AgentEntry {
             max_turns: self.max_turns,
             args: self.args.clone(),
             env: self.env.clone(),
+            own: self.own.clone(),
+        }
+    }
+
+    /// What starts and reads it; `None` if this version has no such kind.
+    #[must_use]
+    pub fn kind(&self) -> Option<&'static Adapter> {
+        match &self.own {
+            Some(definition) => Some(definition.adapter()),
+            None => adapter::find(&self.adapter),
         }
     }
 }

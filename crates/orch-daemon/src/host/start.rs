@@ -12,7 +12,9 @@ use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
-use orch_host::adapter::{self, Adapter, Invocation, McpServer, Occasion, SettingsError};
+use orch_host::adapter::{
+    self, Adapter, Definition, Invocation, McpServer, Occasion, SettingsError,
+};
 use orch_host::consent::{self, Found, Trusted};
 use orch_host::environment;
 use orch_host::errno;
@@ -58,7 +60,7 @@ impl Machine {
         {
             // A supervisor of an earlier daemon was quicker: the run stands as it stands.
             let dir = RunDir::new(&self.shared.project.runs(), &id);
-            if let Ok(adapter) = find_adapter(&again.0) {
+            if let Ok(adapter) = self.adapter_of(&again.0, &dir) {
                 let live = self.attend(again.0, again.1, dir, adapter, output);
                 live.launched.store(true, Ordering::Release);
             }
@@ -108,8 +110,12 @@ impl Machine {
             let message = format!("agent '{}' is no longer configured", run.agent);
             failure(FailureCode::SpawnFailed, message, "looked up in orch.toml")
         })?;
-        let adapter = find_adapter(&run)?;
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
+        let own = entry.own.as_ref().filter(|own| own.name == run.adapter);
+        let adapter = match own {
+            Some(definition) => definition.adapter(),
+            None => self.adapter_of(&run, &dir)?,
+        };
         let place = || dir.path().display().to_string();
         let spawn_failed = |what: &str, error: &(dyn std::error::Error + 'static)| {
             let failed = failed(FailureCode::SpawnFailed, error, &place());
@@ -128,7 +134,7 @@ impl Machine {
         let unread = |error| spawn_failed("reading what the configuration names", &error);
         let servers = brief::mcp_servers(&self.shared.project, entry).map_err(unread)?;
         let templates = brief::templates(&self.shared.project, &config).map_err(unread)?;
-        let invocation = self
+        let mut invocation = self
             .invocation(entry, adapter, &run, &workspace, &dir, &servers)
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
         let prompt = past.tell(PromptInput {
@@ -142,6 +148,18 @@ impl Machine {
             .map_err(|error| spawn_failed("making the prompt", &error))?;
         write_private(&dir.prompt(), &prompt)
             .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        if let Some(definition) = own {
+            definition
+                .complete(
+                    &mut invocation.argv,
+                    &dir.prompt(),
+                    &prompt,
+                    &entry.settings(),
+                )
+                .map_err(|error| spawn_failed("putting the prompt into the command", &error))?;
+            write_private(&dir.definition(), &definition.to_keep())
+                .map_err(|error| spawn_failed("keeping the adapter's definition", &error))?;
+        }
         write_files(&dir, &invocation)
             .map_err(|error| spawn_failed("writing the agent's files", &error))?;
         failpoint::hit(Point::PromptWritten);
@@ -198,8 +216,29 @@ impl Machine {
         }
     }
 
+    /// What reads a run: a kind of this version, or one of the user's own, as it was when the run
+    /// was started or, if that was not written down yet, as it is now.
+    fn adapter_of(&self, run: &Run, dir: &RunDir) -> Result<&'static Adapter, Failure> {
+        let own = || {
+            let kept = Definition::kept(&dir.definition());
+            let config = self.shared.config();
+            let mut configured = config.own_adapters.iter();
+            let configured = || configured.find(|it| it.name == run.adapter).cloned();
+            let definition = kept.or_else(configured)?;
+            Some(definition.adapter())
+        };
+        adapter::find(&run.adapter).or_else(own).ok_or_else(|| {
+            let message = format!("there is no adapter '{}' any more", run.adapter);
+            let evidence = "looked up among the adapters and in orch.toml";
+            failure(FailureCode::SpawnFailed, message, evidence)
+        })
+    }
+
     /// Refuses to start a program on configuration of the repository that nobody has agreed to.
     fn ask_for_consent(&self, adapter: &Adapter, workspace: &Path) -> Result<(), Failure> {
+        if consent::paths(adapter.name).is_empty() {
+            return Ok(());
+        }
         let workspaces = self.workspaces().map_err(|error| {
             failed(
                 FailureCode::WorkspaceFailed,
@@ -384,7 +423,7 @@ impl Machine {
         if let Err(panic) = caught(|| self.try_adopt(run, task, output)) {
             self.warn(&of, panic);
             let dir = RunDir::new(&self.shared.project.runs(), &of);
-            if let Ok(adapter) = find_adapter(&again.0) {
+            if let Ok(adapter) = self.adapter_of(&again.0, &dir) {
                 self.attend(again.0, again.1, dir, adapter, output);
             }
         }
@@ -392,7 +431,7 @@ impl Machine {
 
     fn try_adopt(&self, run: Run, task: Task, output: &Output) {
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
-        let adapter = match find_adapter(&run) {
+        let adapter = match self.adapter_of(&run, &dir) {
             Ok(adapter) => adapter,
             // It may be at work all the same, started by another version.
             Err(failure) => {
@@ -504,17 +543,6 @@ fn needs_consent(adapter: &str, unknown: &[Found]) -> Failure {
         ),
         digests.join(", "),
     )
-}
-
-fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
-    adapter::find(&run.adapter).ok_or_else(|| {
-        let message = format!("there is no adapter '{}' in this version", run.adapter);
-        failure(
-            FailureCode::SpawnFailed,
-            message,
-            "looked up among the adapters",
-        )
-    })
 }
 
 /// Writes what the agent needs beside its prompt. Nothing is written for one that needs nothing.

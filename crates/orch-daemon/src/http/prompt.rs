@@ -11,7 +11,7 @@ use orch_api::types as api;
 use orch_core::schedule;
 use orch_core::session;
 use orch_core::task::{Task, WorkspaceMode};
-use orch_host::adapter::{self, Occasion};
+use orch_host::adapter::Occasion;
 use orch_host::prompt::PromptInput;
 use serde::Deserialize;
 
@@ -72,7 +72,8 @@ fn prompt(
     let project = &shared.project;
     let templates = brief::templates(project, config).map_err(|error| wrong(&error))?;
     let settings = agent.settings();
-    let adapter = adapter::find(&agent.adapter)
+    let adapter = agent
+        .kind()
         .ok_or_else(|| Failed::not_found("adapter", &agent.adapter))?;
     let directory = directory_of(shared, task);
     let occasion = Occasion {

@@ -14,6 +14,7 @@ mod doctor;
 mod flood;
 mod many;
 mod outcome;
+mod own_adapters;
 mod parallel;
 mod promises;
 mod prompts;
