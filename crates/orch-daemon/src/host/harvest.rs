@@ -355,11 +355,10 @@ fn leaked(record: &ExitRecord) -> Option<String> {
 fn finish(live: &LiveRun, bytes: u64, at: Timestamp) -> io::Result<Finished> {
     // Held to the end: nobody else may append to the events meanwhile.
     let mut held = locked(&live.transcript);
-    let transcript = match held.take() {
-        Some(transcript) => transcript,
-        None => Transcript::open(live.dir.clone(), live.adapter)?,
+    let finished = match held.take() {
+        Some(transcript) => transcript.finish(bytes, at),
+        None => Transcript::of_ended(live.dir.clone(), live.adapter, bytes, at),
     };
-    let finished = transcript.finish(bytes, at);
     failpoint::hit(Point::TranscriptFinished);
     finished
 }

@@ -13,14 +13,14 @@ const CHANGES_BYTES: usize = 16 << 10;
 #[cfg(target_os = "linux")]
 mod system {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::io::{self, PipeReader, PipeWriter};
+    use std::io::{self, PipeReader, PipeWriter, Read, Write};
     use std::mem::MaybeUninit;
     use std::os::fd::{AsFd, OwnedFd};
     use std::path::Path;
     use std::sync::{Arc, Mutex};
 
     use orch_core::RunId;
-    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
     use rustix::io::Errno;
 
@@ -36,35 +36,46 @@ mod system {
     struct Shared {
         inotify: OwnedFd,
         watched: Mutex<Watched>,
+        /// Runs that somebody asked to be looked at.
+        asked: Mutex<BTreeSet<RunId>>,
     }
 
     /// Says which files to watch. When it is dropped, the changes end.
     pub(in crate::host) struct Watcher {
         shared: Arc<Shared>,
-        _open: PipeWriter,
+        bell: PipeWriter,
     }
 
     /// What was written, as it happens.
     pub(in crate::host) struct Changes {
         shared: Arc<Shared>,
-        closed: PipeReader,
+        /// Rings when somebody asks; closed with the watcher.
+        bell: PipeReader,
     }
 
     impl Watcher {
         pub(in crate::host) fn new() -> io::Result<(Self, Changes)> {
             let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-            let watched = Mutex::default();
-            let shared = Arc::new(Shared { inotify, watched });
-            let (closed, open) = io::pipe()?;
+            let shared = Arc::new(Shared {
+                inotify,
+                watched: Mutex::default(),
+                asked: Mutex::default(),
+            });
+            let (ears, bell) = io::pipe()?;
             let changes = Changes {
                 shared: Arc::clone(&shared),
-                closed,
+                bell: ears,
             };
-            let watcher = Self {
-                shared,
-                _open: open,
-            };
-            Ok((watcher, changes))
+            Ok((Self { shared, bell }, changes))
+        }
+
+        /// Has a run named as if it had written. `false` if that was not possible.
+        pub(in crate::host) fn ask(&self, run: &RunId) -> bool {
+            let mut asked = locked(&self.shared.asked);
+            let was_empty = asked.is_empty();
+            asked.insert(run.clone());
+            // The bell has rung for those who asked before.
+            !was_empty || (&self.bell).write_all(b"!").is_ok()
         }
 
         pub(in crate::host) fn watch(&self, run: &RunId, log: &Path) -> io::Result<()> {
@@ -94,33 +105,47 @@ mod system {
         /// Waits for writes and says whose they are; `None` when nobody watches any more.
         pub(in crate::host) fn next(&self) -> Option<BTreeSet<RunId>> {
             loop {
-                if !self.wait() {
-                    return None;
-                }
-                let numbers = self.read().ok()?;
-                let watched = locked(&self.shared.watched);
-                let runs: BTreeSet<RunId> = numbers
-                    .iter()
-                    .filter_map(|number| watched.runs.get(number).cloned())
-                    .collect();
+                let runs = self.take(None)?;
                 if !runs.is_empty() {
                     return Some(runs);
                 }
             }
         }
 
-        /// `false` when the watcher is gone.
-        fn wait(&self) -> bool {
+        /// The same without waiting: perhaps nobody has written.
+        pub(in crate::host) fn now(&self) -> Option<BTreeSet<RunId>> {
+            self.take(Some(&Timespec::default()))
+        }
+
+        fn take(&self, patience: Option<&Timespec>) -> Option<BTreeSet<RunId>> {
+            let asked = self.wait(patience)?;
+            let numbers = self.read().ok()?;
+            let watched = locked(&self.shared.watched);
+            let wrote = numbers
+                .iter()
+                .filter_map(|number| watched.runs.get(number).cloned());
+            Some(wrote.chain(asked).collect())
+        }
+
+        /// Who was asked for meanwhile; `None` when the watcher is gone.
+        fn wait(&self, patience: Option<&Timespec>) -> Option<BTreeSet<RunId>> {
             let mut waited = [
                 PollFd::new(&self.shared.inotify, PollFlags::IN),
-                PollFd::new(&self.closed, PollFlags::IN),
+                PollFd::new(&self.bell, PollFlags::IN),
             ];
-            loop {
-                match poll(&mut waited, None) {
-                    Ok(_) => return waited[1].revents().is_empty(),
-                    Err(Errno::INTR) => {}
-                    Err(_) => return false,
+            while let Err(error) = poll(&mut waited, patience) {
+                if error != Errno::INTR {
+                    return None;
                 }
+            }
+            if waited[1].revents().is_empty() {
+                return Some(BTreeSet::new());
+            }
+            let mut asked = locked(&self.shared.asked);
+            // It rings once for all who asked, and what is not there is the end.
+            match (&self.bell).read(&mut [0]) {
+                Ok(1) => Some(std::mem::take(&mut asked)),
+                _ => None,
             }
         }
 
@@ -150,7 +175,7 @@ mod system {
     use std::collections::{BTreeMap, BTreeSet};
     use std::io;
     use std::path::{Path, PathBuf};
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::sync::{Arc, Mutex};
 
     use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -164,29 +189,33 @@ mod system {
     pub(in crate::host) struct Watcher {
         inner: Mutex<RecommendedWatcher>,
         logs: Logs,
+        ask: Sender<RunId>,
     }
 
     /// What was written, as it happens.
     pub(in crate::host) struct Changes {
-        paths: Receiver<PathBuf>,
-        logs: Logs,
+        /// Who wrote, or was asked for.
+        runs: Receiver<RunId>,
     }
 
     impl Watcher {
         pub(in crate::host) fn new() -> io::Result<(Self, Changes)> {
-            let (changed, paths) = channel();
+            let (ask, runs) = channel();
+            let (changed, logs) = (ask.clone(), Logs::default());
+            let watched = Arc::clone(&logs);
             let inner = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
                 for path in event.into_iter().flat_map(|event| event.paths) {
-                    let _ = changed.send(path);
+                    let run = locked(&watched).get(&path).cloned();
+                    let _ = run.map(|run| changed.send(run));
                 }
             });
             let inner = Mutex::new(inner.map_err(io::Error::other)?);
-            let logs = Logs::default();
-            let changes = Changes {
-                paths,
-                logs: Arc::clone(&logs),
-            };
-            Ok((Self { inner, logs }, changes))
+            Ok((Self { inner, logs, ask }, Changes { runs }))
+        }
+
+        /// Has a run named as if it had written. `false` if that was not possible.
+        pub(in crate::host) fn ask(&self, run: &RunId) -> bool {
+            self.ask.send(run.clone()).is_ok()
         }
 
         pub(in crate::host) fn watch(&self, run: &RunId, log: &Path) -> io::Result<()> {
@@ -213,17 +242,14 @@ mod system {
     impl Changes {
         /// Waits for writes and says whose they are; `None` when nobody watches any more.
         pub(in crate::host) fn next(&self) -> Option<BTreeSet<RunId>> {
-            loop {
-                let first = self.paths.recv().ok()?;
-                // Many writes, one look.
-                let paths = std::iter::once(first).chain(self.paths.try_iter());
-                let logs = locked(&self.logs);
-                let runs: BTreeSet<RunId> =
-                    paths.filter_map(|path| logs.get(&path).cloned()).collect();
-                if !runs.is_empty() {
-                    return Some(runs);
-                }
-            }
+            let first = self.runs.recv().ok()?;
+            // Many writes, one look.
+            Some(std::iter::once(first).chain(self.runs.try_iter()).collect())
+        }
+
+        /// The same without waiting: perhaps nobody has written.
+        pub(in crate::host) fn now(&self) -> Option<BTreeSet<RunId>> {
+            Some(self.runs.try_iter().collect())
         }
     }
 }
@@ -265,7 +291,12 @@ mod tests {
         watcher.unwatch(&other);
         of_other.write_all(b"x").unwrap();
         of_one.write_all(b"x").unwrap();
-        assert_eq!(told.recv_timeout(LONG).unwrap(), [one].into());
+        assert_eq!(told.recv_timeout(LONG).unwrap(), [one.clone()].into());
+        // Who is asked for is named without having written, each time.
+        for _ in 0..2 {
+            assert!(watcher.ask(&one));
+            assert_eq!(told.recv_timeout(LONG).unwrap(), [one.clone()].into());
+        }
         drop(watcher);
         reader.join().unwrap();
         assert!(told.try_iter().next().is_none());
