@@ -49,7 +49,7 @@ pub use launch::{LaunchError, Launcher, SHIM_COMMAND, forestall};
 pub use news::{News, NewsListener, NewsQuit, What};
 pub use process::present_boot;
 pub(crate) use reaper::exit_told;
-pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned};
+pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned, strays};
 pub use record::{ExitRecord, Leaked, Source};
 #[cfg(target_os = "linux")]
 pub use server::SHIMS_COMMAND;
