@@ -220,9 +220,9 @@ pub fn reap_orphans() -> io::Result<usize> {
     Ok(fetched)
 }
 
-/// The living children of this process that nobody can assign: it did not start them, and they carry
-/// no run's marker. They descend from an agent whose shim was killed, and have dropped everything by
-/// which the agent could be told.
+/// The living children of this process that nobody can assign: it did not start them, and they
+/// carry no run's marker. They descend from an agent whose shim was killed, and have dropped
+/// everything by which the agent could be told.
 ///
 /// # Errors
 /// The process table could not be read.
