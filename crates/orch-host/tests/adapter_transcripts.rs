@@ -206,6 +206,9 @@ fn outcome(recorded: &Recorded, verdict: &Verdict) -> String {
     let said = match verdict {
         Verdict::ByExitStatus => "It has no word of its own".to_owned(),
         Verdict::NoResult => "It gave no result".to_owned(),
+        Verdict::Explained { code, message } => {
+            format!("It gave no result, and its errors say {code} ({message:?})")
+        }
         Verdict::Success => "It says success".to_owned(),
         Verdict::Error { code, message } => format!("It says error ({code}, {message:?})"),
         Verdict::Limited {

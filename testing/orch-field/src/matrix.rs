@@ -324,28 +324,25 @@ impl Day {
     fn add_once(&self, title: &str, options: &[&str]) -> String {
         let mut arguments = vec!["task", "add", title, "--quiet"];
         arguments.extend(options);
-        loop {
+        crate::until(&format!("an answer to adding '{title}'"), || {
             let output = self.project.output(&arguments);
             let said = crate::lossy(&output.stdout).trim().to_owned();
             if output.status.success() {
                 self.ledger.acknowledged(&said);
-                return said;
+                return Some(said);
             }
-            if let Some(id) = self.find(title) {
-                return id;
-            }
-        }
+            self.find(title)
+        })
     }
 
     /// The task of this title, as whoever answers now knows it.
     fn find(&self, title: &str) -> Option<String> {
-        let tasks = loop {
+        let tasks = crate::until("a listing of the tasks", || {
             let output = self.project.output(&["task", "list", "--json"]);
             // A daemon that is just dying may have taken the question with it.
-            if output.status.success() {
-                break serde_json::from_slice::<Value>(&output.stdout).unwrap();
-            }
-        };
+            let listed = || serde_json::from_slice::<Value>(&output.stdout).unwrap();
+            output.status.success().then(listed)
+        });
         let tasks = tasks.as_array()?.iter();
         let mut ids = tasks
             .filter(|task| task["title"] == title)

@@ -347,9 +347,9 @@ impl Machine {
         }
     }
 
-    /// A supervisor that was stopped by a signal does nothing: no limit holds, no cancel is heard and
-    /// no end is recorded. When one of these is due, it is let go on; one that does not, because
-    /// somebody stops it again and again, is ended, and this daemon does its work.
+    /// A supervisor that was stopped by a signal does nothing: no limit holds, no cancel is heard
+    /// and no end is recorded. When one of these is due, it is let go on; one that does not,
+    /// because somebody stops it again and again, is ended, and this daemon does its work.
     fn mind_supervisor(&self, live: &LiveRun) {
         if let Err(error) = self.try_mind_supervisor(live) {
             let message = format!("its supervisor cannot be looked at: {error}");

@@ -30,6 +30,7 @@ use super::clock;
 use super::process::{self, Identity};
 #[cfg(target_os = "linux")]
 use super::server::Answer;
+use super::spec::MARKER;
 
 /// What the kernel calls a shim, and an agent until it executes its command.
 pub(crate) const SHIM_NAME: &str = "orch-shim";
@@ -231,6 +232,26 @@ pub fn reap_orphans() -> io::Result<usize> {
 fn has_ended_child() -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     !matches!(waitid(WaitId::All, look), Ok(None) | Err(Errno::CHILD))
+}
+
+/// The living children of this process that nobody can assign: it did not start them, and they
+/// carry no run's marker. They descend from an agent whose shim was killed, and have dropped
+/// everything by which the agent could be told.
+///
+/// # Errors
+/// The process table could not be read.
+pub fn strays() -> io::Result<Vec<(i32, String)>> {
+    let registry = registry();
+    let this = rustix::process::getpid().as_raw_pid();
+    let is_known = |pid: &i32| registry.owned.contains(pid) || registry.unowned.contains(pid);
+    let mut found = Vec::new();
+    for process in process::table()? {
+        let is_mine = process.parent == this && !process.zombie;
+        if is_mine && !is_known(&process.pid) && !process::is_marked(process.pid, MARKER)? {
+            found.push((process.pid, process.name));
+        }
+    }
+    Ok(found)
 }
 
 /// Fetches the statuses of shims, which tell nothing: what a shim has to say is in its record.

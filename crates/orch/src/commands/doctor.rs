@@ -63,7 +63,7 @@ fn failed(name: &str, error: UserError) -> Check {
     let check = check(name, Verdict::Problem, parts.join(": "));
     match error.details.hint {
         Some(hint) => check.mend(hint),
-        None => check,
+        None => check.mend("mend what is named, and ask again: orch doctor"),
     }
 }
 
@@ -138,7 +138,7 @@ fn git() -> Check {
     match version(&said) {
         Some(found) if found >= GIT_LEAST => check("git", Verdict::Ok, said),
         Some(_) => check("git", Verdict::Problem, format!("{said} is too old")).mend(install),
-        None => check("git", Verdict::Warning, format!("says '{said}'")),
+        None => check("git", Verdict::Warning, format!("says '{said}'")).mend(install),
     }
 }
 
@@ -363,7 +363,10 @@ fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
             &name,
             Verdict::Warning,
             format!("no program '{program}' in PATH"),
-        ),
+        )
+        .mend(format!(
+            "install it, or: orch agent edit {agent} --command COMMAND"
+        )),
         None => check(
             &name,
             Verdict::Problem,
