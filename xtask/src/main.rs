@@ -13,6 +13,7 @@ mod agents;
 mod bench;
 mod chaos;
 mod crash_matrix;
+mod fuzz;
 mod lifecycle;
 mod limits;
 mod page;
@@ -47,6 +48,8 @@ enum Command {
     Chaos(chaos::Options),
     /// Let daemon, shim or both die at every failpoint and check the promises after each.
     CrashMatrix(crash_matrix::Options),
+    /// Feed any bytes to the readers of agents' output.
+    Fuzz(fuzz::Options),
     /// Run the real agent programs against a scripted model and check what orch records of them.
     #[cfg(target_os = "linux")]
     Agents(agents::Options),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::CrashMatrix(options) => {
             crash_matrix::run(&options).map(|summary| println!("crash-matrix: {summary}"))
         }
+        Command::Fuzz(options) => fuzz::run(&options),
         #[cfg(target_os = "linux")]
         Command::Agents(options) => agents::command(&options),
         #[cfg(target_os = "linux")]

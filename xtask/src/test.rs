@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::chaos;
 use crate::crash_matrix;
+use crate::fuzz;
 use crate::sim;
 use crate::steps::{self, Passed, Step};
 use crate::tidy;
@@ -66,6 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
         Step::new("simulator", || sim::many(0, SEEDS).map(Passed::Done)),
         Step::new("crashes", || crash_matrix::kills().map(Passed::Done)),
         Step::new("chaos", rounds),
+        Step::new("fuzz", fuzz::briefly),
         Step::new("agents", agents),
         Step::new("docs", docs),
         Step::new("deny", deny),

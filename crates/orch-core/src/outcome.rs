@@ -15,6 +15,14 @@ pub enum Verdict {
     ByExitStatus,
     /// It always gives a result event and gave none.
     NoResult,
+    /// It gave no result event, and its exit status together with what it printed as an error
+    /// says why.
+    Explained {
+        /// What kind of end.
+        code: FailureCode,
+        /// In words.
+        message: String,
+    },
     /// Its result event says success.
     Success,
     /// Its result event says error, in these words.
@@ -82,7 +90,9 @@ pub fn decide(verdict: &Verdict, witness: &Witness) -> Outcome {
             failure: failure(*code, message.clone(), witness, "result event says limit"),
             until: *until,
         },
-        Verdict::NoResult | Verdict::ByExitStatus => without_result(verdict, witness),
+        Verdict::NoResult | Verdict::ByExitStatus | Verdict::Explained { .. } => {
+            without_result(verdict, witness)
+        }
     }
 }
 
@@ -118,12 +128,25 @@ fn without_result(verdict: &Verdict, witness: &Witness) -> Outcome {
             witness,
             "exit status decides",
         )),
+        (Verdict::Explained { code, message }, Exit::Code(_)) => explained(*code, message, witness),
         (_, Exit::Code(code)) => Outcome::Failed(failure(
             FailureCode::NoResult,
             format!("the agent ended with exit status {code} and without its result event"),
             witness,
             "no result event in the output",
         )),
+    }
+}
+
+fn explained(code: FailureCode, message: &str, witness: &Witness) -> Outcome {
+    let rule = "no result event in the output; its exit status and its errors say why";
+    let failure = failure(code, message.to_owned(), witness, rule);
+    match code {
+        FailureCode::RateLimit | FailureCode::UsageLimit => Outcome::Limited {
+            failure,
+            until: None,
+        },
+        _ => Outcome::Failed(failure),
     }
 }
 

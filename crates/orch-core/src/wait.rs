@@ -347,3 +347,29 @@ fn nobody(config: &Config, lane: &Lane) -> Wait {
     };
     wait(code, Actor::Person, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Failure;
+
+    #[test]
+    fn what_nobody_agreed_to_waits_for_a_person_and_not_for_the_clock() {
+        let held_for = |code| {
+            held(&Hold {
+                until: Timestamp(5),
+                failure: Failure {
+                    code,
+                    message: "look at it, then 'orch agent trust'".into(),
+                    evidence: "a digest".into(),
+                },
+            })
+        };
+        let wait = held_for(FailureCode::NeedsConsent);
+        assert_eq!((wait.code, wait.actor), (WaitCode::Consent, Actor::Person));
+        assert_eq!(wait.until, Some(Timestamp(5)));
+        assert!(wait.message.contains("orch agent trust"));
+        let wait = held_for(FailureCode::AgentError);
+        assert_eq!((wait.code, wait.actor), (WaitCode::Backoff, Actor::Timer));
+    }
+}

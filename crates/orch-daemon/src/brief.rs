@@ -5,13 +5,13 @@
 use std::io::Read;
 use std::path::Path;
 
-use orch_core::RunId;
-use orch_core::run::{Failure, Run};
+use orch_core::run::{Ending, Run};
+use orch_core::session;
 use orch_core::task::{Task, TaskStatus};
 use orch_host::adapter::McpServer;
 use orch_host::prompt::{Dependency, PromptInput, TEMPLATE_BYTES, TemplateError, Templates};
 
-use crate::config::{AgentEntry, Loaded};
+use crate::config::{AgentEntry, Loaded, PromptFiles};
 use crate::project::Project;
 use crate::shared::Shared;
 
@@ -41,6 +41,9 @@ pub enum BriefError {
 /// # Errors
 /// A file cannot be read, or is no template.
 pub fn templates(project: &Project, config: &Loaded) -> Result<Templates, BriefError> {
+    if config.prompt == PromptFiles::default() {
+        return Ok(Templates::default());
+    }
     let read = |key: &str, path: &Option<String>| {
         let path = path.as_deref();
         path.map(|path| file(project, key, path, TEMPLATE_BYTES))
@@ -93,25 +96,20 @@ fn read_at_most(path: &Path, most: usize) -> Result<String, String> {
     }
 }
 
+/// How many earlier runs of a task are looked at: as many in a row as nobody waits for.
+const RUNS_BEFORE: usize = 20;
+
 /// What happened before a run, as far as its agent is told.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    failure: Option<Failure>,
-    result: Option<String>,
+    runs: Vec<Run>,
     dependencies: Vec<Dependency>,
 }
 
 impl Past {
     /// The past of `task`, before the run `of` if there is one already.
-    pub(crate) fn of(shared: &Shared, task: &Task, of: Option<&RunId>) -> Self {
-        let filter = orch_store::RunFilter {
-            task: Some(task.id.clone()),
-            limit: 2,
-            ..Default::default()
-        };
+    pub(crate) fn of(shared: &Shared, task: &Task, of: Option<&Run>) -> Self {
         let past = shared.read(|reader| {
-            let runs = reader.runs(&filter)?;
-            let previous = runs.iter().find(|run| Some(&run.id) != of);
             let mut dependencies = Vec::new();
             for it in reader.dependencies(&task.id)? {
                 let done = match it.status {
@@ -120,29 +118,41 @@ impl Past {
                 };
                 dependencies.extend(done.and_then(finished));
             }
-            Ok::<_, orch_store::StoreError>(Self {
-                dependencies,
-                ..previous.map(Self::before).unwrap_or_default()
-            })
+            let mut runs = match of.is_some_and(|run| run.attempt <= 1) {
+                true => Vec::new(),
+                false => reader.runs(&orch_store::RunFilter {
+                    task: Some(task.id.clone()),
+                    limit: RUNS_BEFORE,
+                    ..Default::default()
+                })?,
+            };
+            runs.retain(|other| of.is_none_or(|run| other.attempt < run.attempt));
+            Ok::<_, orch_store::StoreError>(Self { runs, dependencies })
         });
         // An agent that is told less than could be told can do its work all the same.
         past.unwrap_or_default()
     }
 
-    fn before(run: &Run) -> Self {
-        let ending = run.ending();
-        Self {
-            failure: ending.and_then(|it| it.outcome.failure().cloned()),
-            result: ending.and_then(|it| it.result.clone()),
-            dependencies: Vec::new(),
-        }
+    /// The runs of the same task before this one, the newest first; the latest of them where
+    /// there are many.
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// How the last run ended in which an agent worked.
+    fn last(&self) -> Option<&Ending> {
+        let did_nothing = |run: &&Run| {
+            let failure = run.ending().and_then(|ending| ending.outcome.failure());
+            failure.is_some_and(|failure| session::was_gone(run, failure.code))
+        };
+        self.runs.iter().find(|run| !did_nothing(run))?.ending()
     }
 
     /// The same past as part of what a prompt is made of.
     pub(crate) fn tell<'a>(&'a self, input: PromptInput<'a>) -> PromptInput<'a> {
         PromptInput {
-            previous_failure: self.failure.as_ref(),
-            previous_result: self.result.as_deref(),
+            previous_failure: self.last().and_then(|ending| ending.outcome.failure()),
+            previous_result: self.last().and_then(|ending| ending.result.as_deref()),
             dependencies: &self.dependencies,
             ..input
         }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use orch_host::{adapter, environment};
+use orch_host::environment;
 
 use crate::config::{AgentEntry, Loaded};
 
@@ -87,7 +87,8 @@ fn is_given(agent: &AgentEntry, name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let says_so = SECRET_ENDS.iter().any(|end| upper.ends_with(end));
     let inherited = || {
-        adapter::find(&agent.adapter)
+        agent
+            .kind()
             .is_some_and(|adapter| environment::is_inherited(adapter, name))
     };
     (by_name && !environment::is_common(name)) || (says_so && inherited())

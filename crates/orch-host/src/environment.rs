@@ -322,7 +322,8 @@ mod tests {
     fn claude_gets_its_own_variables_as_well() {
         assert_eq!(
             shown(&made("claude", &[], PARENT).unwrap()),
-            "ANTHROPIC_API_KEY=key\nCLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\nCLAUDE_CONFIG_DIR=/c\n\
+            "ANTHROPIC_API_KEY=key\nCLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD=1\n\
+             CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\nCLAUDE_CONFIG_DIR=/c\n\
              DISABLE_AUTOUPDATER=1\nDISABLE_TELEMETRY=1\nGIT_AUTHOR_NAME=Dev\nHOME=/home/dev\n\
              LC_ALL=C\nNO_COLOR=1\nPATH=/bin\nTERM=dumb\nhttps_proxy=http://proxy:1"
         );

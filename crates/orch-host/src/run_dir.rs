@@ -15,6 +15,8 @@ pub mod name {
     pub const SPEC: &str = "spec.json";
     /// The prompt, given to the agent as its standard input.
     pub const PROMPT: &str = "prompt.md";
+    /// How the agent was defined, for a kind of the user's own.
+    pub const DEFINITION: &str = "adapter.json";
     /// What the agent wrote to its standard output, byte for byte.
     pub const OUT_LOG: &str = "out.log";
     /// What the agent wrote to its standard error, byte for byte.
@@ -40,6 +42,8 @@ pub mod name {
     pub const EVENTS: &str = "events.jsonl";
     /// A copy of the run's row, for people and scripts.
     pub const RUN_JSON: &str = "run.json";
+    /// The commit that the run's branch stood at when it began.
+    pub const BEGIN: &str = "begin";
     /// A directory of files for the agent itself, and of those it is asked to write.
     pub const AGENT_FILES: &str = "agent";
 }
@@ -91,6 +95,12 @@ impl RunDir {
         self.path.join(name::SPEC)
     }
 
+    /// How the agent was defined, for a kind of the user's own.
+    #[must_use]
+    pub fn definition(&self) -> PathBuf {
+        self.path.join(name::DEFINITION)
+    }
+
     /// The prompt.
     #[must_use]
     pub fn prompt(&self) -> PathBuf {
@@ -107,6 +117,12 @@ impl RunDir {
     #[must_use]
     pub fn err_log(&self) -> PathBuf {
         self.path.join(name::ERR_LOG)
+    }
+
+    /// The commit that the run's branch stood at when it began.
+    #[must_use]
+    pub fn begin(&self) -> PathBuf {
+        self.path.join(name::BEGIN)
     }
 
     /// The directory of files for the agent itself.

@@ -83,13 +83,19 @@ fn a_failure_that_is_cut_or_rearranged_never_becomes_a_success() {
             let text = String::from_utf8_lossy(bytes);
             assert!(!succeeds(failure, bytes), "{name:?} {how}:\n{text}");
         };
-        let mut end = 0;
-        for line in lines(&failure.stdout) {
-            end += line.len();
-            check(&failure.stdout[..end], "cut after a line");
+        let said = lines(&failure.stdout);
+        for count in 0..said.len() {
+            let (before, after) = said.split_at(count);
+            check(&before.concat(), "cut after a line");
+            check(&[before, &after[1..]].concat().concat(), "a line lost");
+            check(
+                &[before, &after[..1], after].concat().concat(),
+                "a line doubled",
+            );
         }
         for _ in 0..ROUNDS {
-            check(&failure.stdout[..chance.below(end)], "cut");
+            let end = chance.below(failure.stdout.len());
+            check(&failure.stdout[..end], "cut");
             check(&rearranged(&failure.stdout, &mut chance), "rearranged");
         }
     }

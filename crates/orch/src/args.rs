@@ -270,12 +270,12 @@ pub enum Agent {
     /// List agents and what they do
     List,
     /// List the kinds of agents and what each can do and tell
-    #[command(after_help = "'not run' means that only its documentation was read.")]
+    #[command(after_help = "'not run here' means that only its documentation was read.")]
     Adapters,
     /// Have an agent do a tiny real task in a throw-away repository, and say what works
     #[command(after_help = "Example:\n  orch agent test coder\n\n\
-        It costs a few tokens. Ends with 0 if all works, 1 if something does not, and 5 if its \
-        program\ncannot be started.")]
+        It costs a few tokens. Ends with 0 if all works, 1 if something does not, 5 if its program\n\
+        is not there, and 7 if a limit stopped it.")]
     Test(AgentTest),
     /// Agree to files of the repository that agents' programs read by themselves
     #[command(

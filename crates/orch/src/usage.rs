@@ -254,7 +254,7 @@ mod tests {
             "orch run tsk_1 --all",
             "orch run --all --max-agents 0",
             "orch task assign tsk_1",
-            "orch agent add x --adapter shell --env FOO",
+            "orch agent add x --adapter shell --env =FOO",
             "orch completions tcsh",
         ];
         let shown: Vec<String> = lines

@@ -1,7 +1,7 @@
 //! How tasks and runs look to a person: one place for signs, ages and the columns of a listing.
 
 use jiff::Timestamp;
-use orch_api::types::{Failure, Run, Task};
+use orch_api::types::{Changes, Failure, Run, Task};
 
 use crate::duration;
 use crate::error::Result;
@@ -162,11 +162,14 @@ fn waits_for(task: &Task) -> Cell {
 #[must_use]
 pub fn runs(printer: &Printer, runs: &[Run], now: Timestamp) -> Table {
     let headings = [
-        "ID", "TASK", "AGENT", "TRY", "STATUS", "EXIT", "TOOK", "COST", "STARTED", "REASON",
+        "ID", "TASK", "AGENT", "TRY", "STATUS", "EXIT", "TOOK", "COST", "FILES", "COMMITS",
+        "STARTED", "REASON",
     ];
     let mut table = Table::new(&headings).giving_way("REASON");
     for run in runs {
-        let cost = run.cost_usd.map(|cost| format!("${cost:.2}"));
+        let counted = |count: fn(&Changes) -> u64| run.changes.as_ref().map(count);
+        let files = counted(|changes| changes.files).map(|count| count.to_string());
+        let commits = counted(|changes| changes.commits).map(|count| count.to_string());
         table.row(vec![
             run.id.as_str().into(),
             run.task_id.as_str().into(),
@@ -175,7 +178,9 @@ pub fn runs(printer: &Printer, runs: &[Run], now: Timestamp) -> Table {
             status_cell(printer, &run.status),
             exit_text(run).into(),
             took(run, now).into(),
-            optional(cost.as_deref()),
+            optional(cost(run, 2).as_deref()),
+            optional(files.as_deref()),
+            optional(commits.as_deref()),
             changed(printer, run.started_at.as_deref().unwrap_or_default(), now),
             reason(run.failure.as_ref()),
         ]);
@@ -187,6 +192,16 @@ fn reason(failure: Option<&Failure>) -> Cell {
     failure.map_or_else(Cell::empty, |failure| {
         format!("{}: {}", failure.code, failure.message).into()
     })
+}
+
+/// What a run cost with so many digits, and a `~` before an estimate.
+#[must_use]
+pub fn cost(run: &Run, digits: usize) -> Option<String> {
+    let mark = match run.cost_estimated {
+        Some(true) => "~",
+        _ => "",
+    };
+    run.cost_usd.map(|cost| format!("{mark}${cost:.digits$}"))
 }
 
 /// What the kernel said about the end of a run's process; empty if nobody heard it.

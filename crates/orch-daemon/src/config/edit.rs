@@ -112,7 +112,8 @@ pub fn add_agent(
     fields: &AgentFields,
     adapters: &[&str],
 ) -> Result<Loaded, ConfigError> {
-    let entries = entries(fields, adapters)?;
+    let own = own_names(project);
+    let entries = entries(fields, &with(adapters, &own))?;
     change(project, adapters, |source| {
         if text::has_table(source, &["agents", name.as_str()])? {
             return Err(ConfigError::AgentExists(name.to_string()));
@@ -137,7 +138,8 @@ pub fn edit_agent(
     fields: &AgentFields,
     adapters: &[&str],
 ) -> Result<Loaded, ConfigError> {
-    let mut entries = entries(fields, adapters)?;
+    let own = own_names(project);
+    let mut entries = entries(fields, &with(adapters, &own))?;
     entries.retain(|entry| entry.key != "env");
     let table = ["agents", name.as_str()];
     change(project, adapters, |source| {
@@ -148,6 +150,22 @@ pub fn edit_agent(
             result = text::assign_nested(&result, &table, "env", variable, value)?;
         }
         Ok(result)
+    })
+}
+
+/// Copies a kind of agent that one project defines into another, where there is none of its name.
+///
+/// # Errors
+/// As [`super::load`], for either of them.
+pub fn copy_adapter(
+    from: &Project,
+    into: &Project,
+    name: &str,
+    adapters: &[&str],
+) -> Result<Loaded, ConfigError> {
+    let source = file::read(from)?.text;
+    change(into, adapters, |text| {
+        text::copy_table(&source, text, schema::ADAPTER.name, name)
     })
 }
 
@@ -197,7 +215,8 @@ pub fn set(
 ) -> Result<Loaded, ConfigError> {
     let address = Address::parse(key)?;
     let value = typed(&address, value);
-    check_at(&address, key, &value, adapters)?;
+    let own = own_names(project);
+    check_at(&address, key, &value, &with(adapters, &own))?;
     assign_at(project, &address, Some(&value), adapters)
 }
 
@@ -222,6 +241,7 @@ fn assign_at(
                 must_exist(source, name)?;
                 vec!["agents", name]
             }
+            Table::Adapter(name) => vec![schema::ADAPTER.name, name],
         };
         let (key, value) = (address.key.name, value.cloned());
         match address.entry {
@@ -252,6 +272,17 @@ fn change(
         }
     }
     Err(ConfigError::Busy("something else keeps changing it"))
+}
+
+/// The kinds of agents that the file defines. A file that cannot be read is told of later.
+fn own_names(project: &Project) -> Vec<String> {
+    let source = file::read(project);
+    source.map_or_else(|_| Vec::new(), |source| read::own_names(&source.text))
+}
+
+fn with<'a>(adapters: &[&'a str], own: &'a [String]) -> Vec<&'a str> {
+    let own = own.iter().map(String::as_str);
+    adapters.iter().copied().chain(own).collect()
 }
 
 fn must_exist(source: &str, name: &str) -> Result<(), ConfigError> {

@@ -6,6 +6,7 @@
 use orch_core::limits;
 use serde_json::{Map, Value, json};
 
+use super::prices;
 use super::schema::{self, ARGUMENT_BYTES, ARGUMENTS, Key, Kind, Section};
 
 /// The schema, with these kinds of agents.
@@ -23,6 +24,15 @@ pub fn json_schema(adapters: &[&str]) -> Value {
         "additionalProperties": agent,
     });
     sections.insert(schema::AGENT.name.to_owned(), agents);
+    sections.insert(prices::NAME.to_owned(), price_table());
+    let mut own = table(&schema::ADAPTER, adapters);
+    own["required"] = json!(["command"]);
+    let own = json!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "not": { "enum": adapters } },
+        "additionalProperties": own,
+    });
+    sections.insert(schema::ADAPTER.name.to_owned(), own);
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "orch.toml",
@@ -41,6 +51,22 @@ fn table(section: &Section, adapters: &[&str]) -> Value {
     json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }
 
+fn price_table() -> Value {
+    let dollars = json!({ "type": "number", "minimum": 0, "maximum": prices::MOST });
+    let keys = prices::KEYS.map(|key| (key.to_owned(), dollars.clone()));
+    json!({
+        "type": "object",
+        "description": "list prices by model, US dollars per million tokens; MODEL* is every model \
+                        whose name begins so",
+        "additionalProperties": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["input", "output"],
+            "properties": keys.into_iter().collect::<Map<_, _>>(),
+        },
+    })
+}
+
 fn property(key: &Key, adapters: &[&str]) -> Value {
     let mut property = of_kind(&key.kind, adapters);
     property["description"] = json!(format!("{}: {}", key.about, key.kind.expected(adapters)));
@@ -57,7 +83,8 @@ fn of_kind(kind: &Kind, adapters: &[&str]) -> Value {
         Kind::Line { most } | Kind::Text { most } => text(*most),
         Kind::Label => text(limits::LABEL_BYTES),
         Kind::Branch => pattern("^[^-. ~^:?*\\[\\\\][^ ~^:?*\\[\\\\]*$"),
-        Kind::Adapter => json!({ "enum": adapters }),
+        // One of those, or one that the file itself defines.
+        Kind::Adapter => json!({ "anyOf": [{ "enum": adapters }, text(limits::AGENT_NAME_BYTES)] }),
         Kind::Word(words) => json!({ "enum": words() }),
         Kind::Count { least, most } => count(*least, *most),
         Kind::Duration { optional, .. } => pattern(if *optional {
@@ -84,7 +111,7 @@ fn of_kind(kind: &Kind, adapters: &[&str]) -> Value {
         }),
         Kind::Caps => json!({
             "type": "object",
-            "propertyNames": { "enum": adapters },
+            "propertyNames": { "anyOf": [{ "enum": adapters }, text(limits::AGENT_NAME_BYTES)] },
             "additionalProperties": count(1, limits::MAX_AGENTS),
         }),
     }

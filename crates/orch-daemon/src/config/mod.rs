@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod json_schema;
 mod model;
+mod prices;
 mod read;
 pub mod schema;
 mod settings;
@@ -28,11 +29,13 @@ mod value;
 use std::path::Path;
 
 pub use edit::{
-    AgentFields, Initialised, add_agent, edit_agent, init, remove_agent, set, set_enabled, unset,
+    AgentFields, Initialised, add_agent, copy_adapter, edit_agent, init, remove_agent, set,
+    set_enabled, unset,
 };
 pub use error::{ConfigError, Fault, Problem};
 pub use json_schema::json_schema;
 pub use model::{AgentEntry, Cleanup, Loaded, PromptFiles, RunLimits, SourceStamp};
+pub use prices::Prices;
 pub use settings::{Setting, get, settings};
 pub use suggest::did_you_mean;
 
@@ -77,9 +80,11 @@ fn loaded(project: &Project, tree: &read::Tree, source_stamp: SourceStamp) -> Lo
         target: tree.target(),
         core: tree.core(),
         agents: tree.entries(),
+        own_adapters: tree.definitions(),
         limits: tree.limits(),
         cleanup: tree.cleanup(),
         prompt: tree.prompt(),
+        prices: tree.prices.clone(),
         source_stamp,
     }
 }

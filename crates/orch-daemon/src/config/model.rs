@@ -7,10 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use orch_core::config::Config;
 use orch_core::id::AgentName;
 use orch_core::task::Require;
-use orch_host::adapter::AgentSettings;
+use orch_host::adapter::{self, Adapter, AgentSettings, Definition};
+
+use super::prices::Prices;
 
 /// A configuration that was found right as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// What the project is called.
     pub name: String,
@@ -20,12 +22,16 @@ pub struct Loaded {
     pub core: Config,
     /// The agents in full, in the order of the file.
     pub agents: Vec<AgentEntry>,
+    /// The kinds of agents that the user defines, by name.
+    pub own_adapters: Vec<Definition>,
     /// What bounds a run.
     pub limits: RunLimits,
     /// How long what was removed can be had back.
     pub cleanup: Cleanup,
     /// The files that prompts are made by.
     pub prompt: PromptFiles,
+    /// What tokens cost.
+    pub prices: Prices,
     /// Which state of the file this is.
     pub source_stamp: SourceStamp,
 }
@@ -75,6 +81,8 @@ pub struct AgentEntry {
     pub args: Vec<String>,
     /// Whether it may be given work.
     pub enabled: bool,
+    /// What its kind is, if that is one of the user's own.
+    pub own: Option<Definition>,
 }
 
 impl AgentEntry {
@@ -94,6 +102,16 @@ impl AgentEntry {
             max_turns: self.max_turns,
             args: self.args.clone(),
             env: self.env.clone(),
+            own: self.own.clone(),
+        }
+    }
+
+    /// What starts and reads it; `None` if this version has no such kind.
+    #[must_use]
+    pub fn kind(&self) -> Option<&'static Adapter> {
+        match &self.own {
+            Some(definition) => Some(definition.adapter()),
+            None => adapter::find(&self.adapter),
         }
     }
 }

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use orch_core::config::{Agent, Config, TaskDefaults};
 use orch_core::id::AgentName;
-use orch_host::adapter::{self, McpServer, McpTransport, Occasion, SettingsError};
+use orch_host::adapter::{
+    self, Definition, McpServer, McpTransport, Occasion, Rule, SettingsError,
+};
 use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, Fault, Problem, shown};
 use super::model::{AgentEntry, Cleanup, PromptFiles, RunLimits};
+use super::prices::{self, Prices};
 use super::schema::{self, Section};
 use super::value::{Checker, Value, key_span, shown_value};
 
@@ -25,12 +28,17 @@ pub(super) struct Tree {
     pub(super) sections: BTreeMap<&'static str, Values>,
     /// In the order of the file.
     pub(super) agents: Vec<(AgentName, Values)>,
+    /// What the user says tokens cost.
+    pub(super) prices: Prices,
+    /// Kinds of agents of the user's own, in the order of the file.
+    pub(super) own: Vec<(Definition, Values)>,
 }
 
 /// Reads the text of a configuration. All that is wrong with it is reported at once.
 pub(super) fn read(text: &str, adapters: &[&str]) -> Result<Tree, ConfigError> {
     let document = Document::parse(text).map_err(|error| syntax(text, &error))?;
-    let mut checker = Checker::new(adapters);
+    let known = known(adapters, document.as_table());
+    let mut checker = Checker::new(&known);
     let tree = sections(&mut checker, document.as_table());
     if checker.found.is_empty() {
         return Ok(tree);
@@ -46,6 +54,24 @@ pub(super) fn read(text: &str, adapters: &[&str]) -> Result<Tree, ConfigError> {
         problems: problems.collect(),
         more,
     })
+}
+
+/// All kinds of agents: those of this version, and those that the file defines.
+fn known<'a>(adapters: &[&'a str], root: &'a dyn TableLike) -> Vec<&'a str> {
+    let own = root.get(schema::ADAPTER.name).and_then(Item::as_table_like);
+    let own = own
+        .into_iter()
+        .flat_map(|table| table.iter().map(|(name, _)| name));
+    adapters.iter().copied().chain(own).collect()
+}
+
+/// The kinds of agents that a text defines, as far as it can be read.
+pub(super) fn own_names(text: &str) -> Vec<String> {
+    let Ok(document) = Document::parse(text) else {
+        return Vec::new();
+    };
+    let names = known(&[], document.as_table());
+    names.into_iter().map(str::to_owned).collect()
 }
 
 pub(super) fn syntax(text: &str, error: &toml_edit::TomlError) -> ConfigError {
@@ -67,8 +93,17 @@ fn problem(text: &str, at: usize, fault: Fault) -> Problem {
 fn sections(checker: &mut Checker<'_>, root: &dyn TableLike) -> Tree {
     let mut tree = Tree::default();
     let mut known: Vec<&str> = schema::SECTIONS.iter().map(|s| s.name).collect();
-    known.push(schema::AGENT.name);
-    for (name, item) in root.iter() {
+    known.extend([schema::AGENT.name, schema::ADAPTER.name, prices::NAME]);
+    // First, because agents refer to them.
+    if let Some(item) = root.get(schema::ADAPTER.name)
+        && let Some(table) = table_of(checker, root, schema::ADAPTER.name, item)
+    {
+        tree.own = definitions(checker, table);
+    }
+    for (name, item) in root
+        .iter()
+        .filter(|(name, _)| *name != schema::ADAPTER.name)
+    {
         let section = schema::SECTIONS.iter().find(|section| section.name == name);
         if !known.contains(&name) {
             let what = format!("unknown section '{}'", shown(name));
@@ -79,7 +114,8 @@ fn sections(checker: &mut Checker<'_>, root: &dyn TableLike) -> Tree {
                     let values = values(checker, section, table);
                     tree.sections.insert(section.name, values);
                 }
-                None => tree.agents = agents(checker, table),
+                None if name == prices::NAME => tree.prices = prices::read(checker, table),
+                None => tree.agents = agents(checker, table, &tree.own),
             }
         }
     }
@@ -96,12 +132,12 @@ fn table_of<'a>(
     let table = item.as_table_like();
     if table.is_none() {
         let what = format!("{} is {}", shown(name), shown_value(item));
-        let expected = if name == schema::AGENT.name {
-            "a table for each agent, like [agents.claude]".to_owned()
-        } else {
-            "a table".to_owned()
+        let expected = match name {
+            _ if name == schema::AGENT.name => "a table for each agent, like [agents.claude]",
+            prices::NAME => "a table for each model, like [prices.\"gpt-5\"]",
+            _ => "a table",
         };
-        checker.note(key_span(parent, name), Fault::expected(what, &expected));
+        checker.note(key_span(parent, name), Fault::expected(what, expected));
     }
     table
 }
@@ -125,7 +161,69 @@ fn values(checker: &mut Checker<'_>, section: &Section, table: &dyn TableLike) -
     values
 }
 
-fn agents(checker: &mut Checker<'_>, table: &dyn TableLike) -> Vec<(AgentName, Values)> {
+/// The kinds of agents that the user defines.
+fn definitions(checker: &mut Checker<'_>, table: &dyn TableLike) -> Vec<(Definition, Values)> {
+    let mut definitions = Vec::new();
+    for (name, item) in table.iter() {
+        let Some(inner) = table_of(checker, table, name, item) else {
+            continue;
+        };
+        let found = checker.found.len();
+        let values = values(checker, &schema::ADAPTER, inner);
+        if name.parse::<AgentName>().is_err() || adapter::find(name).is_some() {
+            let what = format!("'{}' cannot be the name of an adapter", shown(name));
+            let expected = "letters, digits, '.', '_' and '-', and none of the built-in kinds";
+            checker.note(key_span(table, name), Fault::expected(what, expected));
+        } else if checker.found.len() == found {
+            match definition(name, &values) {
+                Ok(definition) => definitions.push((definition, values)),
+                Err((key, what)) => {
+                    let span = key_span(inner, key).or_else(|| key_span(table, name));
+                    let what = format!("adapter '{name}': `{key}`: {what}");
+                    checker.note(span, Fault::plain(what));
+                }
+            }
+        }
+    }
+    definitions
+}
+
+fn definition(name: &str, values: &Values) -> Result<Definition, (&'static str, String)> {
+    let text = |key: &str| text_of(values.get(key));
+    let list = |key: &str| list_of(values.get(key));
+    let success = text("success").map(|rule| match rule.split_once('=') {
+        Some((path, value)) if !path.trim().is_empty() => Ok(Rule {
+            path: path.trim().to_owned(),
+            value: value.trim().to_owned(),
+        }),
+        _ => Err(("success", "it must be PATH=VALUE".to_owned())),
+    });
+    let definition = Definition {
+        name: name.to_owned(),
+        command: list("command"),
+        prompt: word_of(values.get("prompt")).unwrap_or_default(),
+        is_jsonl: text("output").as_deref() == Some("jsonl"),
+        text: text("text"),
+        result: text("result"),
+        session: text("session"),
+        error: text("error"),
+        input_tokens: text("input_tokens"),
+        output_tokens: text("output_tokens"),
+        cost: text("cost"),
+        success: success.transpose()?,
+        resume: list("resume"),
+        model: list("model"),
+        version: list("version"),
+    };
+    definition.check()?;
+    Ok(definition)
+}
+
+fn agents(
+    checker: &mut Checker<'_>,
+    table: &dyn TableLike,
+    own: &[(Definition, Values)],
+) -> Vec<(AgentName, Values)> {
     let mut agents = Vec::new();
     for (name, item) in table.iter() {
         let Some(inner) = table_of(checker, table, name, item) else {
@@ -136,7 +234,7 @@ fn agents(checker: &mut Checker<'_>, table: &dyn TableLike) -> Vec<(AgentName, V
         match name.parse::<AgentName>() {
             Ok(parsed) => {
                 if checker.found.len() == found {
-                    check_settings(checker, table, &entry(parsed.clone(), &values));
+                    check_settings(checker, table, &entry(parsed.clone(), &values, own));
                 }
                 agents.push((parsed, values));
             }
@@ -149,7 +247,7 @@ fn agents(checker: &mut Checker<'_>, table: &dyn TableLike) -> Vec<(AgentName, V
 /// What its adapter says about an agent whose values are right one by one.
 fn check_settings(checker: &mut Checker<'_>, agents: &dyn TableLike, agent: &AgentEntry) {
     let name = agent.name.as_str();
-    let Some(adapter) = adapter::find(&agent.adapter) else {
+    let Some(adapter) = agent.kind() else {
         if agent.adapter.is_empty() {
             let what = format!("agent '{name}' has no adapter");
             let expected = schema::Kind::Adapter.expected(checker.adapters);
@@ -314,24 +412,32 @@ impl Tree {
         }
     }
 
+    /// The kinds of agents that the user defines.
+    pub(super) fn definitions(&self) -> Vec<Definition> {
+        let own = self.own.iter();
+        own.map(|(definition, _)| definition.clone()).collect()
+    }
+
     /// The agents in full.
     pub(super) fn entries(&self) -> Vec<AgentEntry> {
         self.agents
             .iter()
-            .map(|(name, values)| entry(name.clone(), values))
+            .map(|(name, values)| entry(name.clone(), values, &self.own))
             .collect()
     }
 }
 
-fn entry(name: AgentName, values: &Values) -> AgentEntry {
+fn entry(name: AgentName, values: &Values, own: &[(Definition, Values)]) -> AgentEntry {
     let text = |key: &str| text_of(values.get(key));
-    let list = |key: &str| match values.get(key) {
-        Some(Value::List(texts)) => texts.clone(),
-        _ => Vec::new(),
-    };
+    let list = |key: &str| list_of(values.get(key));
+    let adapter = text("adapter").unwrap_or_default();
+    let own = own
+        .iter()
+        .find(|(definition, _)| definition.name == adapter);
     AgentEntry {
         name,
-        adapter: text("adapter").unwrap_or_default(),
+        adapter,
+        own: own.map(|(definition, _)| definition.clone()),
         model: text("model"),
         role: text("role"),
         labels: list("labels").into_iter().collect(),
@@ -374,6 +480,13 @@ fn text_of(value: Option<&Value>) -> Option<String> {
     match value {
         Some(Value::Text(text)) => Some(text.clone()),
         _ => None,
+    }
+}
+
+fn list_of(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::List(texts)) => texts.clone(),
+        _ => Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use orch_core::limits;
 use orch_core::task::{OnLost, Require, ReviewMode, WorkspaceMode};
-use orch_host::adapter::Permission;
+use orch_host::adapter::{Permission, PromptBy};
 
 use super::units::{format_duration, format_size};
 
@@ -439,6 +439,71 @@ pub const AGENT: Section = Section {
         ),
     ],
 };
+
+/// `[adapters.NAME]`
+pub const ADAPTER: Section = Section {
+    name: "adapters",
+    keys: &[
+        key(
+            "command",
+            Kind::Arguments,
+            None,
+            "the program and its arguments; no shell reads them",
+        ),
+        key(
+            "prompt",
+            Kind::Word(|| PromptBy::WORDS.to_vec()),
+            Some("\"stdin\""),
+            "how it is given the prompt: on its standard input, as a file whose path stands for \
+             {prompt_file} in the command, or as an argument that stands for {prompt}",
+        ),
+        key(
+            "output",
+            Kind::Word(|| vec!["text", "jsonl"]),
+            Some("\"text\""),
+            "what it prints: text, which is its result, or a JSON object per line",
+        ),
+        path(
+            "text",
+            "where in a line something it says is, like message.content.0.text",
+        ),
+        path("result", "where its final text is"),
+        path("session", "where its session is"),
+        path("error", "where the words of an error are"),
+        path("input_tokens", "where the tokens it read are counted"),
+        path("output_tokens", "where the tokens it wrote are counted"),
+        path("cost", "where its cost in US dollars is"),
+        key(
+            "success",
+            Kind::Line { most: PATH_BYTES },
+            None,
+            "PATH=VALUE: the first line that has something at PATH ends the run, and is a success if \
+             it is VALUE; the exit status decides unless given",
+        ),
+        key(
+            "resume",
+            Kind::Arguments,
+            Some("[]"),
+            "arguments with which it goes on with {session}",
+        ),
+        key(
+            "model",
+            Kind::Arguments,
+            Some("[]"),
+            "arguments that ask for {model}",
+        ),
+        key(
+            "version",
+            Kind::Arguments,
+            Some("[]"),
+            "arguments with which it says its version and does nothing else",
+        ),
+    ],
+};
+
+const fn path(name: &'static str, about: &'static str) -> Key {
+    key(name, Kind::Line { most: MODEL_BYTES }, None, about)
+}
 
 /// The sections that are one table each.
 pub const SECTIONS: &[Section] = &[PROJECT, DEFAULTS, RETRY, LIMITS, CLEANUP, PROMPT];

@@ -90,6 +90,10 @@ fn all(tree: &Tree) -> Vec<Setting> {
             values,
         );
     }
+    for (definition, values) in &tree.own {
+        let prefix = format!("adapters.{}", definition.name);
+        add(&mut settings, &prefix, &schema::ADAPTER, values);
+    }
     settings
 }
 
@@ -141,15 +145,19 @@ pub(super) enum Table<'a> {
     Section(&'static str),
     /// An agent.
     Agent(&'a str),
+    /// A kind of agent of the user's own.
+    Adapter(&'a str),
 }
 
 impl<'a> Address<'a> {
     /// Reads `section.key`, `limits.adapters.ADAPTER`, `agents.NAME.key` or
     /// `agents.NAME.env.VARIABLE`. A name may contain dots.
     pub(super) fn parse(key: &'a str) -> Result<Self, ConfigError> {
-        let found = match key.strip_prefix("agents.") {
-            Some(rest) => of_agent(rest),
-            None => of_section(key),
+        let adapter = key.strip_prefix("adapters.");
+        let found = match (key.strip_prefix("agents."), adapter) {
+            (Some(rest), _) => of_agent(rest),
+            (None, Some(rest)) => of_adapter(rest),
+            (None, None) => of_section(key),
         };
         found.ok_or_else(|| unknown_key(key))
     }
@@ -167,6 +175,15 @@ fn of_agent(rest: &str) -> Option<Address<'_>> {
     Some(Address {
         table: Table::Agent(unquoted(name)),
         key: schema::AGENT.key(key)?,
+        entry: None,
+    })
+}
+
+fn of_adapter(rest: &str) -> Option<Address<'_>> {
+    let (name, key) = rest.rsplit_once('.')?;
+    Some(Address {
+        table: Table::Adapter(unquoted(name)),
+        key: schema::ADAPTER.key(key)?,
         entry: None,
     })
 }

@@ -171,7 +171,7 @@ fn every_wrong_file_is_answered_with_place_and_remedy() {
         ),
         (
             "include = \"orch.toml\"",
-            "orch.toml:1:1: unknown section 'include'; expected one of project, defaults, retry, limits, cleanup, agents",
+            "orch.toml:1:1: unknown section 'include'; expected one of project, defaults, retry, limits, cleanup, prompt, agents, adapters, prices",
         ),
         (
             "project = 1",
@@ -711,7 +711,8 @@ fn settings_show_what_is_in_force_and_where_from() {
     assert_eq!(one("agents.c.1.adapter"), ("claude".into(), true));
     assert_eq!(one("agents.\"c.1\".env.LANG"), ("C".into(), true));
     assert_eq!(get(&project, "retry", ADAPTERS).unwrap().len(), 2);
-    assert_eq!(get(&project, "agents", ADAPTERS).unwrap().len(), 12);
+    let keys = schema::AGENT.keys.len();
+    assert_eq!(get(&project, "agents", ADAPTERS).unwrap().len(), keys);
     assert!(get(&project, "agents.c.1", ADAPTERS).unwrap().len() >= 12);
     let missing = |key| get(&project, key, ADAPTERS).unwrap_err().to_string();
     assert_eq!(
@@ -833,14 +834,30 @@ fn table_of(section: &schema::Section) -> String {
     table
 }
 
+/// The page with every table as it should be.
+fn fresh_page() -> String {
+    let named = [(&schema::AGENT, ".NAME"), (&schema::ADAPTER, ".NAME")];
+    let sections = schema::SECTIONS.iter().map(|section| (section, ""));
+    let mut page = PAGE.to_owned();
+    for (section, name) in sections.chain(named) {
+        let heading = format!("## `[{}{name}]`\n", section.name);
+        let begin = page
+            .find(&heading)
+            .unwrap_or_else(|| panic!("no {heading}"));
+        let begin = begin + page[begin..].find("\n| key |").unwrap() + 1;
+        let end = begin + page[begin..].find("\n\n").unwrap() + 1;
+        page.replace_range(begin..end, &table_of(section));
+    }
+    page
+}
+
 #[test]
 fn the_page_for_users_has_every_key_as_it_is() {
-    for section in schema::SECTIONS.iter().chain([&schema::AGENT]) {
-        let table = table_of(section);
-        assert!(
-            PAGE.contains(&table),
-            "docs/configuration.md should have:\n{table}"
-        );
+    if fresh_page() != PAGE {
+        let fresh = std::env::temp_dir().join("orch.configuration.md");
+        fs::write(&fresh, fresh_page()).unwrap();
+        let fresh = fresh.display();
+        panic!("docs/configuration.md is not up to date; {fresh} is");
     }
 }
 
@@ -855,4 +872,75 @@ fn every_example_on_the_page_loads() {
     for example in examples {
         assert_eq!(messages(example), "loads", "{example}");
     }
+}
+
+#[test]
+fn a_kind_of_ones_own_is_one_like_any_other() {
+    let text = "[agents.a]\nadapter = \"mine\"\n[adapters.mine]\ncommand = [\"x\", \"{prompt}\"]\n\
+        prompt = \"arg\"\noutput = \"jsonl\"\nsuccess = \"a.b = ok\"\n\
+        [limits.adapters]\nmine = 2\n";
+    let (_directory, project) = project(text);
+    let loaded = load(&project, ADAPTERS).unwrap();
+    let own = loaded.agents[0].own.as_ref().unwrap();
+    assert_eq!(own, &loaded.own_adapters[0]);
+    let rule = own.success.as_ref().unwrap();
+    assert_eq!((rule.path.as_str(), rule.value.as_str()), ("a.b", "ok"));
+    assert!(loaded.agents[0].kind().unwrap().has_result_event);
+    assert_eq!(loaded.core.adapter_caps["mine"], 2);
+    set(&project, "adapters.mine.result", "c", ADAPTERS).unwrap();
+    let found = get(&project, "adapters.mine.result", ADAPTERS).unwrap();
+    assert_eq!(found[0].value, "c");
+    let fields = AgentFields {
+        adapter: Some("mine".into()),
+        ..AgentFields::default()
+    };
+    add_agent(&project, &"b".parse().unwrap(), &fields, ADAPTERS).unwrap();
+    let (_elsewhere, other) = self::project("[agents.a]\nadapter = \"shell\"\ncommand = \"x\"\n");
+    let copied = copy_adapter(&project, &other, "mine", ADAPTERS).unwrap();
+    assert_eq!(copied.own_adapters[0].result.as_deref(), Some("c"));
+}
+
+#[test]
+fn what_is_wrong_with_a_kind_of_ones_own_is_told_at_its_place() {
+    let cases = [
+        ("[adapters.mine]\n", "names no program"),
+        (
+            "[adapters.shell]\ncommand = [\"x\"]\n",
+            "cannot be the name",
+        ),
+        (
+            "[adapters.mine]\ncommand = [\"x\"]\nresult = \"a\"\n",
+            "3:1: adapter 'mine': `result`",
+        ),
+        (
+            "[adapters.mine]\ncommand = [\"x\"]\nprompt = \"file\"\n",
+            "{prompt_file}",
+        ),
+        (
+            "[adapters.mine]\ncommand = [\"x\"]\noutput = \"jsonl\"\nsuccess = \"ok\"\n",
+            "PATH=VALUE",
+        ),
+        (
+            "[adapters.mine]\ncommand = [\"x\"]\nresults = \"a\"\n",
+            "did you mean 'result'",
+        ),
+        ("adapters = 1\n", "a table"),
+        (
+            "[adapters.mine]\ncommand = [\"x\"]\n[agents.a]\nadapter = \"mine\"\nmodel = \"m\"\n",
+            "no setting `model`",
+        ),
+    ];
+    for (text, said) in cases {
+        let told = messages(text);
+        assert!(told.contains(said), "{text}: {told}");
+    }
+}
+
+/// The page that explains how to make one.
+const OWN_PAGE: &str = include_str!("../../../../docs/own-adapters.md");
+
+#[test]
+fn the_worked_example_loads() {
+    let example = OWN_PAGE.split("```toml\n").nth(1).unwrap();
+    assert_eq!(messages(example.split("```").next().unwrap()), "loads");
 }

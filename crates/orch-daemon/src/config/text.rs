@@ -106,6 +106,33 @@ pub(super) fn add_table(
     Ok(source.to_owned() + &in_newlines_of(source, addition))
 }
 
+/// The text `into` with the table `parent.name` of `from` at its end, if only `from` has one.
+pub(super) fn copy_table(
+    from: &str,
+    into: &str,
+    parent: &str,
+    name: &str,
+) -> Result<String, ConfigError> {
+    let mut from = parse(from)?;
+    let found = item_at(from.as_item_mut(), &[parent, name]).map(|item| item.clone());
+    let Some(found) = found.and_then(|item| item.into_table().ok()) else {
+        return Ok(into.to_owned());
+    };
+    if has_table(into, &[parent, name])? {
+        return Ok(into.to_owned());
+    }
+    let mut alone = DocumentMut::new();
+    let mut outer = Table::new();
+    outer.set_implicit(true);
+    let mut table = Table::new();
+    for (key, item) in found.iter() {
+        table.insert(key, item.clone());
+    }
+    outer.insert(name, Item::Table(table));
+    alone.insert(parent, Item::Table(outer));
+    Ok(format!("{}\n\n{alone}", into.trim_end()))
+}
+
 fn add_in_braces(
     source: &str,
     path: &[&str],

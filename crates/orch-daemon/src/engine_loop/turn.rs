@@ -163,6 +163,8 @@ fn bare_end(run: &RunId, report: &Report, error: &StepError) -> Input {
     let warning = format!("what it reported could not be recorded: {}", chain(error));
     let report = Report {
         commit: report.commit.clone(),
+        changes: report.changes,
+        branch: report.branch,
         events: report.events,
         started_at: report.started_at,
         warnings: vec![warning],

@@ -1,18 +1,23 @@
 //! What is done when a run is over: read the rest of what it wrote, save its work, report.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use orch_core::Timestamp;
 use orch_core::engine::{End, Report};
 use orch_core::outcome::Verdict;
+use orch_core::run::Changes;
 use orch_core::wait::{Actor, Wait, WaitCode};
+use orch_host::adapter::{Counting, Summary};
 use orch_host::failpoint::{self, Point};
+use orch_host::run_dir::RunDir;
 use orch_host::supervise::{ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
 
 use super::live::LiveRun;
 use super::machine::Machine;
+use super::words;
+use crate::careful;
 use crate::clock;
 use crate::convert;
 use crate::log::chain;
@@ -93,16 +98,12 @@ impl Machine {
         }
         let finished = finish(live, record.out_bytes, record.finished_at)?;
         self.say(live);
-        let summary = finished.summary;
-        let end = with_verdict(end, by_our_clock(summary.verdict));
+        let mut summary = finished.summary;
+        let errors = words::complete(&mut summary, live.adapter, &live.dir, record.exit);
+        let end = with_verdict(end, by_our_clock(summary.verdict.clone()), errors);
         let mut report = Report {
-            result: summary.result,
-            usage: summary.usage,
-            session_id: summary.session_id,
-            events: finished.events,
-            warnings: summary.warnings,
             started_at: Some(record.started_at),
-            ..Report::bare(end, record.finished_at)
+            ..self.told(live, end, summary, finished.events, record.finished_at)
         };
         report.warnings.extend(record.warnings.iter().cloned());
         report.warnings.extend(leaked(record));
@@ -124,16 +125,34 @@ impl Machine {
         }
         let length = std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
         let finished = finish(live, length, convert::now())?;
-        let mut report = Report {
-            result: finished.summary.result,
-            usage: finished.summary.usage,
-            session_id: finished.summary.session_id,
-            events: finished.events,
-            warnings: finished.summary.warnings,
-            ..Report::bare(end, convert::now())
-        };
+        let mut report = self.told(live, end, finished.summary, finished.events, convert::now());
         self.save(live, &mut report)?;
         Ok(report)
+    }
+
+    /// What the agent said, with what there is to know about how it counts.
+    fn told(
+        &self,
+        live: &LiveRun,
+        end: End,
+        summary: Summary,
+        events: u64,
+        at: Timestamp,
+    ) -> Report {
+        let config = self.shared.config();
+        let model = config
+            .agent(&live.run.agent)
+            .and_then(|agent| agent.model.as_deref());
+        Report {
+            result: summary.result,
+            usage: summary.usage,
+            cumulative: live.adapter.capabilities.usage == Counting::PerSession,
+            price: model.and_then(|model| config.prices.of(model)),
+            session_id: summary.session_id,
+            events,
+            warnings: summary.warnings,
+            ..Report::bare(end, at)
+        }
     }
 
     /// The end of a run whose directory is gone: there is nothing to read any more.
@@ -145,6 +164,34 @@ impl Machine {
         };
         self.save(live, &mut report)?;
         Ok(report)
+    }
+
+    /// What the run did to its branch. Where it cannot be counted, nothing is claimed.
+    fn changes(&self, live: &LiveRun, branch: &str) -> Option<Changes> {
+        let begin = match beginning(&live.dir) {
+            Ok(begin) => begin,
+            // One that never began, or whose directory is gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                self.warn(
+                    &live.run.id,
+                    format!("its changes are not counted: {error}"),
+                );
+                return None;
+            }
+        };
+        let counted = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.changes_since(&live.task.id, branch, &begin));
+        counted
+            .inspect_err(|error| {
+                let error = chain(error);
+                self.warn(
+                    &live.run.id,
+                    format!("its changes are not counted: {error}"),
+                );
+            })
+            .ok()
     }
 
     /// Commits what the agent left. Trouble here never changes the outcome.
@@ -172,7 +219,12 @@ impl Machine {
         failpoint::hit(Point::WorkSaved);
         let warnings = match saved {
             Ok(saved) => {
+                report.branch = Some(Changes {
+                    files: saved.files_changed,
+                    commits: saved.own_commits,
+                });
                 report.commit = saved.commit;
+                report.changes = self.changes(live, branch);
                 saved.warnings
             }
             Err(error) => vec![format!("its work was not committed: {}", chain(&error))],
@@ -184,6 +236,17 @@ impl Machine {
         report.warnings.extend(warnings);
         Ok(())
     }
+}
+
+/// Longest name of a commit, bytes, with its line end.
+const OID_BYTES: u64 = 65;
+
+/// The commit that was written down before the agent began.
+fn beginning(dir: &RunDir) -> io::Result<String> {
+    let mut text = String::new();
+    let file = careful::open_regular(&dir.begin())?;
+    file.take(OID_BYTES).read_to_string(&mut text)?;
+    Ok(text.trim().to_owned())
 }
 
 /// What is known of an end before the agent's words are read; `None` if it is none.
@@ -244,7 +307,8 @@ fn by_our_clock(said: Verdict) -> Verdict {
     }
 }
 
-fn with_verdict(end: End, said: Verdict) -> End {
+/// The same end with the agent's words, and what it printed as an error among the evidence.
+fn with_verdict(end: End, said: Verdict, errors: Option<String>) -> End {
     match end {
         End::Seen {
             exit,
@@ -255,7 +319,10 @@ fn with_verdict(end: End, said: Verdict) -> End {
             exit,
             enforced,
             verdict: said,
-            logs,
+            logs: match errors {
+                Some(errors) => format!("{logs}; {errors}"),
+                None => logs,
+            },
         },
         end => end,
     }

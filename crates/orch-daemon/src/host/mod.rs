@@ -11,6 +11,7 @@ mod machine;
 mod output;
 mod say;
 mod start;
+mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

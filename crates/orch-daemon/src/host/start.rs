@@ -12,7 +12,9 @@ use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
-use orch_host::adapter::{self, Adapter, Invocation, McpServer, Occasion, SettingsError};
+use orch_host::adapter::{
+    self, Adapter, Definition, Invocation, McpServer, Occasion, SettingsError,
+};
 use orch_host::consent::{self, Found, Trusted};
 use orch_host::environment;
 use orch_host::errno;
@@ -58,7 +60,7 @@ impl Machine {
         {
             // A supervisor of an earlier daemon was quicker: the run stands as it stands.
             let dir = RunDir::new(&self.shared.project.runs(), &id);
-            if let Ok(adapter) = find_adapter(&again.0) {
+            if let Ok(adapter) = self.adapter_of(&again.0, &dir) {
                 let live = self.attend(again.0, again.1, dir, adapter, output);
                 live.launched.store(true, Ordering::Release);
             }
@@ -108,8 +110,12 @@ impl Machine {
             let message = format!("agent '{}' is no longer configured", run.agent);
             failure(FailureCode::SpawnFailed, message, "looked up in orch.toml")
         })?;
-        let adapter = find_adapter(&run)?;
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
+        let own = entry.own.as_ref().filter(|own| own.name == run.adapter);
+        let adapter = match own {
+            Some(definition) => definition.adapter(),
+            None => self.adapter_of(&run, &dir)?,
+        };
         let place = || dir.path().display().to_string();
         let spawn_failed = |what: &str, error: &(dyn std::error::Error + 'static)| {
             let failed = failed(FailureCode::SpawnFailed, error, &place());
@@ -120,18 +126,21 @@ impl Machine {
             .map_err(|error| spawn_failed("making the run directory", &error))?;
         failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
+        self.note_begin(&task, &run, &dir);
         failpoint::hit(Point::WorktreeReady);
         self.ask_for_consent(adapter, &workspace)?;
+        let past = Past::of(&self.shared, &task, Some(&run));
+        self.refuse_moved(&run, past.runs(), &workspace)?;
         let unread = |error| spawn_failed("reading what the configuration names", &error);
         let servers = brief::mcp_servers(&self.shared.project, entry).map_err(unread)?;
         let templates = brief::templates(&self.shared.project, &config).map_err(unread)?;
-        let invocation = self
-            .invocation(entry, adapter, &workspace, &dir, &servers)
+        let mut invocation = self
+            .invocation(entry, adapter, &run, &workspace, &dir, &servers)
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
-        let past = Past::of(&self.shared, &task, Some(&run.id));
         let prompt = past.tell(PromptInput {
             preamble: invocation.preamble.as_deref(),
             role: entry.role.as_deref(),
+            resumes: run.resumed_session.is_some(),
             ..PromptInput::new(&task, run.agent.as_str(), &workspace, run.branch.as_deref())
         });
         let prompt = templates
@@ -139,6 +148,18 @@ impl Machine {
             .map_err(|error| spawn_failed("making the prompt", &error))?;
         write_private(&dir.prompt(), &prompt)
             .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        if let Some(definition) = own {
+            definition
+                .complete(
+                    &mut invocation.argv,
+                    &dir.prompt(),
+                    &prompt,
+                    &entry.settings(),
+                )
+                .map_err(|error| spawn_failed("putting the prompt into the command", &error))?;
+            write_private(&dir.definition(), &definition.to_keep())
+                .map_err(|error| spawn_failed("keeping the adapter's definition", &error))?;
+        }
         write_files(&dir, &invocation)
             .map_err(|error| spawn_failed("writing the agent's files", &error))?;
         failpoint::hit(Point::PromptWritten);
@@ -195,8 +216,29 @@ impl Machine {
         }
     }
 
+    /// What reads a run: a kind of this version, or one of the user's own, as it was when the run
+    /// was started or, if that was not written down yet, as it is now.
+    fn adapter_of(&self, run: &Run, dir: &RunDir) -> Result<&'static Adapter, Failure> {
+        let own = || {
+            let kept = Definition::kept(&dir.definition());
+            let config = self.shared.config();
+            let mut configured = config.own_adapters.iter();
+            let configured = || configured.find(|it| it.name == run.adapter).cloned();
+            let definition = kept.or_else(configured)?;
+            Some(definition.adapter())
+        };
+        adapter::find(&run.adapter).or_else(own).ok_or_else(|| {
+            let message = format!("there is no adapter '{}' any more", run.adapter);
+            let evidence = "looked up among the adapters and in orch.toml";
+            failure(FailureCode::SpawnFailed, message, evidence)
+        })
+    }
+
     /// Refuses to start a program on configuration of the repository that nobody has agreed to.
     fn ask_for_consent(&self, adapter: &Adapter, workspace: &Path) -> Result<(), Failure> {
+        if consent::paths(adapter.name).is_empty() {
+            return Ok(());
+        }
         let workspaces = self.workspaces().map_err(|error| {
             failed(
                 FailureCode::WorkspaceFailed,
@@ -226,10 +268,31 @@ impl Machine {
         }
     }
 
+    /// Writes down where the run's branch stands, so that what the agent does to it can be
+    /// counted. Where that fails it is not counted, which is no reason not to start.
+    fn note_begin(&self, task: &Task, run: &Run, dir: &RunDir) {
+        let Some(branch) = &run.branch else { return };
+        let tip = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.tip(&task.id, branch));
+        let noted = match tip {
+            Ok(Some(tip)) => write_private(&dir.begin(), &tip).map_err(|error| chain(&error)),
+            Ok(None) => Ok(()),
+            Err(error) => Err(chain(&error)),
+        };
+        if let Err(error) = noted {
+            self.warn(
+                &run.id,
+                format!("what it changes will not be counted: {error}"),
+            );
+        }
+    }
+
     fn invocation(
         &self,
         entry: &AgentEntry,
         adapter: &Adapter,
+        run: &Run,
         workspace: &Path,
         dir: &RunDir,
         servers: &[McpServer],
@@ -237,13 +300,37 @@ impl Machine {
         adapter.start(
             &entry.settings(),
             &Occasion {
-                session: None,
+                session: run.resumed_session.as_deref(),
                 directory: workspace,
                 files: &dir.agent_files(),
                 mcp: servers,
                 orch: &shim_program(),
             },
         )
+    }
+
+    /// A session belongs to the directory it was made in: elsewhere some agents do not find it and
+    /// others work in the old place. The repository may have been moved since.
+    fn refuse_moved(&self, run: &Run, runs: &[Run], workspace: &Path) -> Result<(), Failure> {
+        let Some(session) = &run.resumed_session else {
+            return Ok(());
+        };
+        let had_it = |other: &&Run| {
+            let said = other.ending().and_then(|ending| ending.session_id.as_ref());
+            said.or(other.resumed_session.as_ref()) == Some(session)
+        };
+        let place = |other: &Run| {
+            let dir = RunDir::new(&self.shared.project.runs(), &other.id);
+            supervise::directory_of(&dir)
+        };
+        match runs.iter().filter(had_it).find_map(place) {
+            Some(before) if before != workspace => Err(failure(
+                FailureCode::SessionGone,
+                "its session was made in another directory",
+                format!("{}, and now {}", before.display(), workspace.display()),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn environment(
@@ -273,7 +360,28 @@ impl Machine {
             ("ORCH_PROMPT_FILE", dir.prompt().display().to_string()),
         ];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        self.add_identity(&mut environment);
         Ok(environment)
+    }
+
+    /// Says who commits. Not every agent lets git read the user's own configuration.
+    fn add_identity(&self, environment: &mut Vec<(String, String)>) {
+        let Ok((name, email)) = self
+            .workspaces()
+            .and_then(|workspaces| workspaces.identity())
+        else {
+            return;
+        };
+        for (variable, value) in [
+            ("GIT_AUTHOR_NAME", &name),
+            ("GIT_AUTHOR_EMAIL", &email),
+            ("GIT_COMMITTER_NAME", &name),
+            ("GIT_COMMITTER_EMAIL", &email),
+        ] {
+            if !environment.iter().any(|(known, _)| known == variable) {
+                environment.push((variable.to_owned(), value.clone()));
+            }
+        }
     }
 
     #[expect(
@@ -315,7 +423,7 @@ impl Machine {
         if let Err(panic) = caught(|| self.try_adopt(run, task, output)) {
             self.warn(&of, panic);
             let dir = RunDir::new(&self.shared.project.runs(), &of);
-            if let Ok(adapter) = find_adapter(&again.0) {
+            if let Ok(adapter) = self.adapter_of(&again.0, &dir) {
                 self.attend(again.0, again.1, dir, adapter, output);
             }
         }
@@ -323,7 +431,7 @@ impl Machine {
 
     fn try_adopt(&self, run: Run, task: Task, output: &Output) {
         let dir = RunDir::new(&self.shared.project.runs(), &run.id);
-        let adapter = match find_adapter(&run) {
+        let adapter = match self.adapter_of(&run, &dir) {
             Ok(adapter) => adapter,
             // It may be at work all the same, started by another version.
             Err(failure) => {
@@ -435,17 +543,6 @@ fn needs_consent(adapter: &str, unknown: &[Found]) -> Failure {
         ),
         digests.join(", "),
     )
-}
-
-fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
-    adapter::find(&run.adapter).ok_or_else(|| {
-        let message = format!("there is no adapter '{}' in this version", run.adapter);
-        failure(
-            FailureCode::SpawnFailed,
-            message,
-            "looked up among the adapters",
-        )
-    })
 }
 
 /// Writes what the agent needs beside its prompt. Nothing is written for one that needs nothing.

@@ -9,8 +9,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use orch_api::types as api;
 use orch_core::schedule;
+use orch_core::session;
 use orch_core::task::{Task, WorkspaceMode};
-use orch_host::adapter::{self, Occasion};
+use orch_host::adapter::Occasion;
 use orch_host::prompt::PromptInput;
 use serde::Deserialize;
 
@@ -71,7 +72,8 @@ fn prompt(
     let project = &shared.project;
     let templates = brief::templates(project, config).map_err(|error| wrong(&error))?;
     let settings = agent.settings();
-    let adapter = adapter::find(&agent.adapter)
+    let adapter = agent
+        .kind()
         .ok_or_else(|| Failed::not_found("adapter", &agent.adapter))?;
     let directory = directory_of(shared, task);
     let occasion = Occasion {
@@ -83,9 +85,13 @@ fn prompt(
         .map_err(|error| wrong(&error))?;
     let branch = (task.workspace == WorkspaceMode::Worktree).then(|| task.branch());
     let past = Past::of(shared, task, None);
+    let scheduled = config.core.agents.iter().find(|it| it.name == agent.name);
+    let previous = past.runs().first().zip(scheduled);
+    let session = previous.and_then(|(run, agent)| session::to_go_on_with(run, agent));
     let input = past.tell(PromptInput {
         preamble: invocation.preamble.as_deref(),
         role: agent.role.as_deref(),
+        resumes: session.is_some(),
         ..PromptInput::new(task, agent.name.as_str(), &directory, branch.as_deref())
     });
     let resumes = input.resumes;

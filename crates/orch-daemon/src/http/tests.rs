@@ -263,7 +263,7 @@ fn what_is_wrong_is_said_in_one_shape() {
         (
             "POST",
             "/v1/tasks",
-            r#"{"title":"a","depends_on":["tsk_x"]}"#,
+            r#"{"title":"a","depends_on":["tsk_zzzzz"]}"#,
             404,
             "not_found",
         ),

@@ -22,6 +22,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Writes the lines.
 pub(super) struct Log {
     out: BufWriter<File>,
+    /// Over everything written so far.
+    check: crc32fast::Hasher,
 }
 
 impl Log {
@@ -29,6 +31,7 @@ impl Log {
         let out = rustix::io::dup(rustix::stdio::stdout())?;
         Ok(Self {
             out: BufWriter::new(File::from(out)),
+            check: crc32fast::Hasher::new(),
         })
     }
 
@@ -91,14 +94,14 @@ impl Log {
         self.line("orch_acp", &json!({ what: value }).to_string())
     }
 
-    /// Writes how the conversation ended.
+    /// Writes how the conversation ended, and a checksum of everything before: the end means what
+    /// it says only together with that.
     pub(super) fn end(&mut self, ending: &Ending) -> io::Result<()> {
-        let whole = json!({ "end": ending.to_json(true) }).to_string();
+        let check = self.check.clone().finalize();
+        let line = |whole| json!({ "end": ending.to_json(whole), "check": check }).to_string();
         // What could not be read again is left out; the message itself stands in a line before.
-        match is_sound(&format!("[{whole}]")) {
-            true => self.line("orch_acp", &whole)?,
-            false => self.own("end", &ending.to_json(false))?,
-        }
+        let whole = Some(line(true)).filter(|line| is_sound(&format!("[{line}]")));
+        self.line("orch_acp", &whole.unwrap_or_else(|| line(false)))?;
         self.flush()
     }
 
@@ -111,6 +114,7 @@ impl Log {
 
     fn line(&mut self, field: &str, json: &str) -> io::Result<()> {
         for part in ["{\"", field, "\":", json, "}\n"] {
+            self.check.update(part.as_bytes());
             self.write(part.as_bytes())?;
         }
         Ok(())

@@ -40,12 +40,13 @@ const REST_BYTES: usize = 1 << 20;
 
 /// How long an agent that closed its output may take to end before it counts as one that stays.
 const CLOSING: Duration = Duration::from_secs(1);
-/// How an agent whose work is over is made to leave: first only its input is closed. All steps
-/// together are shorter than the five seconds for which orch lets a process stay after its result.
+/// How an agent whose work is over is made to leave: first only its input is closed. By the five
+/// seconds for which orch lets a process stay after its result, it has been killed; only a kernel
+/// that is busy takes longer from there.
 const STEPS: [(&str, Option<Signal>, Duration); 3] = [
     ("closed", None, Duration::from_millis(3_500)),
     ("terminated", Some(Signal::TERM), Duration::from_secs(1)),
-    ("killed", Some(Signal::KILL), Duration::from_millis(400)),
+    ("killed", Some(Signal::KILL), Duration::from_secs(2)),
 ];
 
 /// The signals a driver acts on.

@@ -1,5 +1,5 @@
 //! MCP servers that an agent is given, as the file says that most programs share:
-//! `{"mcpServers": {"NAME": {"command": …, "args": […], "env": {…}} or {"url": …, "headers": {…}}}}`.
+//! `{"mcpServers": {"NAME": {"command": …, "args": […], "env": {…}} or {"url": …, "headers": …}}}`.
 //!
 //! This part must not know which agent is given them, nor start anything.
 

@@ -19,6 +19,7 @@ pub(crate) mod json;
 mod mcp;
 mod messages;
 mod opencode;
+mod own;
 mod pi;
 mod provider;
 mod qwen;
@@ -28,6 +29,7 @@ mod trouble;
 
 pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
+pub use own::{Definition, PromptBy, Rule};
 pub use shell::plain_program;
 
 use std::collections::BTreeMap;
@@ -42,14 +44,14 @@ use crate::supervise::StopSignal;
 /// Every kind of agent, in the order of the documentation.
 static ALL: &[Adapter] = &[
     claude::ADAPTER,
+    codex::ADAPTER,
     opencode::ADAPTER,
     gemini::ADAPTER,
+    qwen::ADAPTER,
     pi::ADAPTER,
     copilot::ADAPTER,
     cursor::ADAPTER,
     acp::ADAPTER,
-    codex::ADAPTER,
-    qwen::ADAPTER,
     shell::ADAPTER,
 ];
 
@@ -266,6 +268,8 @@ pub struct AgentSettings {
     pub args: Vec<String>,
     /// Variables for it; see [`crate::environment`].
     pub env: BTreeMap<String, String>,
+    /// What the user defines its kind to be, if it is one of the user's own.
+    pub own: Option<Definition>,
 }
 
 /// What a command line depends on besides the settings.

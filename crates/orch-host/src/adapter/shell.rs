@@ -126,13 +126,13 @@ fn refuse_what_a_command_cannot_know(settings: &AgentSettings) -> Result<(), Set
     }
 }
 
-fn describe(_kind: EventType, data: &serde_json::Value) -> Option<String> {
+pub(super) fn describe(_kind: EventType, data: &serde_json::Value) -> Option<String> {
     data.get("text")?.as_str().map(str::to_owned)
 }
 
 /// Keeps the end of the output.
 #[derive(Default)]
-struct ShellReader {
+pub(super) struct ShellReader {
     /// The last bytes, every line with its `\n`.
     kept: Vec<u8>,
     /// Bytes before those.

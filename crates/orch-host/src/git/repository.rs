@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::command::{Call, Git, Place};
+use super::command::{Call, Git, Output, Place};
 use super::error::GitError;
 use super::names::{BranchName, Oid, RefName};
 
@@ -145,13 +145,29 @@ impl Repository {
     /// # Errors
     /// Git failed.
     pub fn has_identity(&self) -> Result<bool, GitError> {
-        for key in ["user.name", "user.email"] {
-            let output = self.call(["config", "--get", key]).run()?;
-            if !output.status.success() || output.stdout.trim_ascii().is_empty() {
-                return Ok(false);
+        Ok(self.identity()?.is_some())
+    }
+
+    /// The name and the address that the user told git to commit with; `None` unless both.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn identity(&self) -> Result<Option<(String, String)>, GitError> {
+        let output = self
+            .call(["config", "-z", "--get-regexp", "^user\\.(name|email)$"])
+            .run()?;
+        let (mut name, mut email) = (None, None);
+        // The last one said is the one that holds, as everywhere in git.
+        for field in split_nul(&output.stdout) {
+            let text = String::from_utf8_lossy(&field).into_owned();
+            match text.split_once('\n') {
+                Some(("user.name", value)) => name = Some(value.trim().to_owned()),
+                Some(("user.email", value)) => email = Some(value.trim().to_owned()),
+                _ => {}
             }
         }
-        Ok(true)
+        let said = |value: Option<String>| value.filter(|value| !value.is_empty());
+        Ok(said(name).zip(said(email)))
     }
 
     /// The hooks that git would run here, by name.
@@ -293,10 +309,23 @@ impl Repository {
         let output = self
             .call(["rev-list", "--count", tip.as_str(), &without, "--"])
             .succeed()?;
-        match std::str::from_utf8(&output.stdout).map(|text| text.trim().parse()) {
-            Ok(Ok(count)) => Ok(count),
-            _ => Err(output.unexpected()),
+        counted(output)
+    }
+
+    /// How many commits lead to `tip` and to none of `bases`, without those whose message has what
+    /// the option `pattern` (`--grep=…`, an extended regular expression) asks for.
+    pub(crate) fn count_without(
+        &self,
+        pattern: &'static str,
+        tip: &Oid,
+        bases: &[&Oid],
+    ) -> Result<u64, GitError> {
+        let options = ["rev-list", "--count", "--extended-regexp", "--invert-grep"];
+        let mut call = self.call(options).argument(pattern).argument(tip.as_str());
+        for base in bases {
+            call = call.argument(format!("^{base}"));
         }
+        counted(call.argument("--").succeed()?)
     }
 
     /// Whether `commit` is `tip` or a first parent on the way back from it.
@@ -407,6 +436,13 @@ impl Repository {
                 text.strip_suffix(b"\n").unwrap_or(&text) == wanted.as_os_str().as_bytes()
             })
         })
+    }
+}
+
+fn counted(output: Output) -> Result<u64, GitError> {
+    match std::str::from_utf8(&output.stdout).map(|text| text.trim().parse()) {
+        Ok(Ok(count)) => Ok(count),
+        _ => Err(output.unexpected()),
     }
 }
 

@@ -21,7 +21,7 @@ mod watch;
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use orch_core::run::{Failure, FailureCode};
 
 use crate::errno::named;
 use crate::failpoint::{self, Point};
-use crate::run_dir::name;
+use crate::run_dir::{RunDir, name};
 use crate::supervise::files::{Dir, Small};
 use crate::supervise::news::{self, News, What};
 use crate::supervise::process::Identity;
@@ -142,6 +142,13 @@ fn read_spec(dir: &Dir) -> io::Result<Spec> {
         Small::Absent => Err(io::ErrorKind::NotFound.into()),
         Small::Unusable(why) => Err(io::Error::other(why)),
     }
+}
+
+/// The directory that a run was started in; `None` if that cannot be read any more.
+#[must_use]
+pub fn directory_of(dir: &RunDir) -> Option<PathBuf> {
+    let dir = Dir::open(dir.path()).ok()?;
+    read_spec(&dir).ok().map(|spec| spec.cwd)
 }
 
 /// Starts the agent and sees it end. `None` if the gate was passed by another.

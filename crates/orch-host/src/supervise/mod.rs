@@ -44,7 +44,7 @@ pub(crate) mod tree;
 
 #[cfg(target_os = "linux")]
 pub use crate::shim::shims_main;
-pub use crate::shim::{Limiter, shim_main};
+pub use crate::shim::{Limiter, directory_of, shim_main};
 pub use launch::{LaunchError, Launcher, SHIM_COMMAND, forestall};
 pub use news::{News, NewsListener, NewsQuit, What};
 pub use process::present_boot;

@@ -32,7 +32,7 @@ use std::path::Path;
 
 use orch_core::Timestamp;
 
-use crate::adapter::{Adapter, AgentEvent, EventType, Reader, Summary};
+use crate::adapter::{Adapter, AgentEvent, Definition, EventType, Reader, Summary};
 use crate::failpoint::{self, Point};
 use crate::run_dir::RunDir;
 use flood::Flood;
@@ -104,9 +104,9 @@ struct State {
 const BLOCK_MS: i64 = 1000;
 
 impl State {
-    fn new(adapter: &Adapter) -> Self {
+    fn new(adapter: &Adapter, dir: &RunDir) -> Self {
         Self {
-            teller: Teller::new(adapter),
+            teller: Teller::new(adapter, dir),
             splitter: Splitter::default(),
             seq: 0,
             unrecorded: Vec::new(),
@@ -145,9 +145,9 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(adapter: &Adapter) -> Self {
+    fn new(adapter: &Adapter, dir: &RunDir) -> Self {
         Self {
-            reader: (adapter.reader)(),
+            reader: Definition::reader_of(adapter, &dir.definition()),
             text_is_plain: !adapter.has_result_event,
             flood: Flood::default(),
         }
@@ -398,7 +398,7 @@ impl Transcript {
 
     /// What the first `out_bytes` of `out.log` amount to.
     fn summary_until(&self, out_bytes: u64) -> io::Result<Summary> {
-        let mut state = State::new(self.adapter);
+        let mut state = State::new(self.adapter, &self.dir);
         let mut chunk = Vec::new();
         if let Some(log) = self.files.as_ref().and_then(|files| files.log.as_ref()) {
             let reader = state.teller.reader.as_mut();

@@ -49,7 +49,7 @@ pub(super) fn resume(
 ) -> io::Result<State> {
     for _ in 0..ATTEMPTS {
         let mut replay = Replay {
-            state: State::new(adapter),
+            state: State::new(adapter, dir),
             log,
             ahead: Ahead::default(),
             cut,

@@ -19,6 +19,7 @@
 //! This module must not know about runs, the database, or who approved what.
 
 mod advance;
+mod count;
 mod discard;
 mod include;
 mod land;

@@ -7,6 +7,7 @@ use std::path::Path;
 use orch_core::TaskId;
 
 use super::advance::{Advance, added_paths};
+use super::count::BY_ORCH;
 use super::snapshot::{self, Snapshot};
 use super::{Found, Result, Workspaces, Worktree, patiently, refused, task_branch};
 use crate::failpoint::{self, Point};
@@ -55,6 +56,9 @@ const STRAY_FILES: &[&str] = &[
 /// Who commits when the user has not said who they are.
 const IDENTITY: (&str, &str) = ("orch", "orch@localhost");
 
+/// What a commit is called that nobody named.
+const UNNAMED: &str = "Work of an agent";
+
 /// What a task's branch carries after its worktree was saved.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Saved {
@@ -62,6 +66,8 @@ pub struct Saved {
     pub commit: Option<String>,
     /// Commits since it parted from the target branch.
     pub commits: u64,
+    /// Those of them that the agent made itself.
+    pub own_commits: u64,
     /// Files that differ from where it parted.
     pub files_changed: u64,
     /// What a person should know: work that is not on the branch and where it is.
@@ -98,19 +104,23 @@ impl Workspaces {
         Ok(saved)
     }
 
+    /// The name and the address that commits are made with here: the user's as git knows them, or
+    /// orch's own.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn identity(&self) -> Result<(String, String)> {
+        let (name, email) = IDENTITY;
+        let own = || (name.to_owned(), email.to_owned());
+        Ok(self.repository.identity()?.unwrap_or_else(own))
+    }
+
     fn count(&self, branch: &BranchName, saved: &mut Saved) -> Result<()> {
-        let (Some(tip), target) = (self.repository.branch_tip(branch)?, self.target_tip()?) else {
-            return Ok(());
-        };
-        saved.commits = self.repository.count_commits(&target, &tip)?;
-        if saved.commits > 0 {
-            let base = match self.repository.merge_base(&target, &tip)? {
-                Some(base) => base,
-                None => self.empty_tree()?,
-            };
-            saved.files_changed = self.repository.changed_paths(&base, &tip)?.len() as u64;
-            saved.commit = Some(tip.to_string());
-        }
+        let (tip, commits, changes) = self.whole(branch)?;
+        saved.commit = tip.map(|tip| tip.to_string());
+        saved.commits = commits;
+        saved.own_commits = changes.commits;
+        saved.files_changed = changes.files;
         Ok(())
     }
 
@@ -199,7 +209,11 @@ impl Workspaces {
         }
         let mut parents = vec![base.clone()];
         parents.extend(merged.filter(|merged| merged != base));
-        Ok(commit_tree(view, &snapshot.tree, &parents, message)?)
+        let message = match message.trim() {
+            "" => format!("{UNNAMED}\n\n{BY_ORCH}"),
+            words => format!("{words}\n\n{BY_ORCH}"),
+        };
+        Ok(commit_tree(view, &snapshot.tree, &parents, &message)?)
     }
 
     /// The other side of a merge in progress that has no conflict left.
@@ -345,7 +359,7 @@ pub(super) fn commit_tree(
     }
     // Git takes no NUL in a message and makes nothing of an empty one.
     let message = match message.trim() {
-        "" => "Work of an agent".to_owned(),
+        "" => UNNAMED.to_owned(),
         words => words.replace('\0', "\u{fffd}"),
     };
     Ok(call.input(format!("{message}\n")).line()?.parse()?)

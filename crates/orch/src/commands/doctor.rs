@@ -337,7 +337,12 @@ fn agent(agent: &AgentEntry, root: &Path) -> Check {
     if !agent.enabled {
         return check(&name, Verdict::Ok, "disabled");
     }
-    let command = agent.command.as_deref().unwrap_or(&agent.adapter);
+    let of_own = agent.own.as_ref().and_then(|own| own.command.first());
+    let usual = of_own.map_or_else(
+        || kinds::find(&agent.adapter).and_then(|kind| kind.program),
+        |program| Some(program.as_str()),
+    );
+    let command = agent.command.as_deref().or(usual).unwrap_or(&agent.adapter);
     command_of(agent.name.as_str(), &agent.adapter, command, root)
 }
 
@@ -345,7 +350,8 @@ fn agent(agent: &AgentEntry, root: &Path) -> Check {
 fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
     let name = format!("agent {agent}");
     let named = match adapter {
-        "shell" => orch_daemon::plain_program(command),
+        // Here the command is the user's own words.
+        "acp" | "shell" => orch_daemon::plain_program(command),
         _ => Some(command),
     };
     let Some(program) = named else {

@@ -1,7 +1,7 @@
 //! `orch show`: a task or a run in full.
 
 use orch_api::client::Client;
-use orch_api::types::{Failure, Resolved, Run, Task};
+use orch_api::types::{Changes, Failure, Resolved, Run, Task};
 
 use crate::args::Show;
 use crate::context::Context;
@@ -110,6 +110,7 @@ pub fn task_in_full(printer: &Printer, task: &Task, warnings: &[String]) -> Resu
         "workspace",
         &format!("{}, review {}", task.workspace, task.review),
     );
+    sheet.optional("requires", task.require.as_deref());
     sheet.optional("branch", task.branch.as_deref());
     sheet.optional("landed", task.landed.as_deref());
     sheet.optional("last run", task.last_run.as_deref());
@@ -152,18 +153,29 @@ fn run_in_full(printer: &Printer, run: &Run) -> Result<()> {
     let took = view::took(run, jiff::Timestamp::now());
     sheet.optional("took", Some(took.as_str()).filter(|it| !it.is_empty()));
     sheet.optional("used", usage(run).as_deref());
-    sheet.optional(
-        "cost",
-        run.cost_usd.map(|cost| format!("${cost:.4}")).as_deref(),
-    );
+    sheet.optional("cost", view::cost(run, 4).as_deref());
     sheet.optional("session", run.session_id.as_deref());
+    sheet.optional("went on with", run.resumed_session.as_deref());
     sheet.optional("branch", run.branch.as_deref());
     sheet.optional("commit", run.commit.as_deref());
+    sheet.optional("changed", run.changes.map(changed).as_deref());
     sheet.field("events", &run.events.to_string());
     sheet.failure(run.failure.as_ref());
     sheet.warnings(&run.warnings);
     sheet.block("result", run.result.as_deref());
     printer.raw(sheet.text.as_bytes())
+}
+
+fn changed(changes: Changes) -> String {
+    let some = |count: u64, one: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    };
+    format!(
+        "{}, {} of its own",
+        some(changes.files, "file"),
+        some(changes.commits, "commit")
+    )
 }
 
 fn usage(run: &Run) -> Option<String> {
@@ -255,6 +267,7 @@ mod tests {
     fn a_task_in_full() {
         let (printer, out, _) = printer(&Global::default(), &Surroundings::default());
         let mut task = examples::task("tsk_7m3k9q2x4d1v", "review", "Fix \u{9b}31m it");
+        task.require = Some("commit".to_owned());
         task.labels = vec!["tests".to_owned(), "urgent".to_owned()];
         task.wait = Some(examples::wait("approval", "person", "the work is done"));
         task.description = "Two\nlines \u{1b}]52;c;x\u{7}".to_owned();
@@ -273,6 +286,13 @@ mod tests {
         run.usage.input_tokens = Some(1200);
         run.usage.output_tokens = Some(34);
         run.cost_usd = Some(0.0123);
+        run.cost_estimated = Some(true);
+        run.changes = Some(Changes {
+            files: 3,
+            commits: 1,
+        });
+        run.session_id = Some("second".to_owned());
+        run.resumed_session = Some("first".to_owned());
         run.warnings = vec!["its children were ended".to_owned()];
         run.failure = Some(Failure {
             code: "signaled".to_owned(),

@@ -46,7 +46,11 @@ fn explains(task: &Task, wait: &Wait) -> bool {
         TaskState::Done | TaskState::Failed { .. } | TaskState::Cancelled { .. } => false,
         TaskState::InProgress { .. } => matches!(wait.code, WaitCode::Agent | WaitCode::Stopping),
         TaskState::Retrying { hold } | TaskState::Todo { hold: Some(hold) } => {
-            wait.actor == Actor::Timer && wait.until == Some(hold.until)
+            let actor = match wait.code {
+                WaitCode::Consent => Actor::Person,
+                _ => Actor::Timer,
+            };
+            wait.actor == actor && wait.until == Some(hold.until)
         }
         TaskState::Review(Review::Landing) => wait.code == WaitCode::Landing,
         TaskState::Review(_) => wait.actor == Actor::Person,

@@ -76,6 +76,8 @@ fn a_limit_parks_the_task_and_uses_no_attempt() {
     bench.end(&task, limit(Some(reset)));
     assert_eq!((bench.status(&task), bench.code(&task)), ("todo", "limit"));
     assert_eq!(bench.why(&task).until, Some(Timestamp(reset)));
+    let why = bench.why(&task).message;
+    assert!(why.contains("come back later"), "{why}");
     assert_eq!(bench.task(&task).attempts, 0);
     bench.wait(3_600_000);
     assert_eq!(bench.plan(), ["a"]);

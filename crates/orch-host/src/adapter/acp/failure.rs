@@ -16,8 +16,9 @@ const MESSAGE_CHARS: usize = 2_000;
 const AUTH_REQUIRED: i64 = -32000;
 
 /// Fields of an error's data that name its kind.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "errorKind",
+    "errorName",
     "error_kind",
     "codexErrorInfo",
     "codex_error_info",
@@ -162,9 +163,10 @@ fn sentence(error: &Fields<'_>, code: Option<i64>, during: &str) -> String {
         Err(_) => serde_json::from_str::<String>(data).ok(),
     };
     let message = error.text("message").unwrap_or_default();
+    let message = unwrapped(&message).unwrap_or_else(|| message.into_owned());
     let message = match more {
         Some(more) if !message.contains(&more) => format!("{message}: {more}"),
-        _ => message.into_owned(),
+        _ => message,
     };
     let text = match message.trim() {
         "" => format!(
@@ -174,6 +176,13 @@ fn sentence(error: &Fields<'_>, code: Option<i64>, during: &str) -> String {
         text => text.to_owned(),
     };
     excerpt(&text, MESSAGE_CHARS)
+}
+
+/// The sentence in the provider's answer, where that is the whole message.
+fn unwrapped(message: &str) -> Option<String> {
+    let answer: Fields<'_> = serde_json::from_str(message).ok()?;
+    let sentence = answer.object("error")?.text("message")?;
+    Some(sentence.into_owned())
 }
 
 /// What an error is about.
@@ -229,7 +238,8 @@ fn of_name(name: &str) -> Option<Kind> {
         | "authenticationerror"
         | "authrequired"
         | "unauthorized"
-        | "permissionerror" => Kind::Failure(FailureCode::AuthFailed),
+        | "permissionerror"
+        | "providerautherror" => Kind::Failure(FailureCode::AuthFailed),
         "invalidrequest" | "invalidrequesterror" | "badrequest" => {
             Kind::Failure(FailureCode::BadRequest)
         }
@@ -237,7 +247,8 @@ fn of_name(name: &str) -> Option<Kind> {
         "overloaded" | "overloadederror" | "serveroverloaded" => {
             Kind::Failure(FailureCode::Overloaded)
         }
-        "servererror" | "internalservererror" | "apierror" | "responsetoomanyfailedattempts" => {
+        // Not `APIError`: the agent that says it means every answer of a provider by it.
+        "servererror" | "internalservererror" | "responsetoomanyfailedattempts" => {
             Kind::Failure(FailureCode::ProviderError)
         }
         "httpconnectionfailed"
@@ -248,7 +259,7 @@ fn of_name(name: &str) -> Option<Kind> {
         | "contextlengthexceeded"
         | "contextoverflowerror"
         | "prompttoolong" => Kind::Failure(FailureCode::ContextTooLong),
-        "maxoutputtokens" => Kind::Failure(FailureCode::AnswerCut),
+        "maxoutputtokens" | "messageoutputlengtherror" => Kind::Failure(FailureCode::AnswerCut),
         "contentfilter" | "contentfiltererror" | "refusal" => Kind::Failure(FailureCode::Refused),
         "sessionbudgetexceeded" => Kind::Failure(FailureCode::BudgetLimit),
         _ => return None,
@@ -390,6 +401,14 @@ mod tests {
                 failure(FailureCode::ConnectionFailed),
             ),
             (
+                r#"-32603,"data":{"errorName":"APIError","service":"session"}"#,
+                failure(FailureCode::AgentError),
+            ),
+            (
+                r#"-32603,"data":{"errorName":"ContextOverflowError"}"#,
+                failure(FailureCode::ContextTooLong),
+            ),
+            (
                 r#"-32603,"data":{"status":401}"#,
                 failure(FailureCode::AuthFailed),
             ),
@@ -416,5 +435,11 @@ mod tests {
             panic!("{end}");
         };
         assert_eq!(message, "Internal error: boom");
+        let end = r#"{"how":"failed","during":"session/prompt","code":401,
+            "error":{"code":401,"message":"{\"error\":{\"code\":401,\"message\":\"no key\"}}"}}"#;
+        let Verdict::Error { message, .. } = of(end, true) else {
+            panic!("{end}");
+        };
+        assert_eq!(message, "no key");
     }
 }

@@ -4,6 +4,8 @@
 //!   how it ended. What an agent says of itself is inside of `acp`, wherever it says it.
 //! * What comes before the prompt is no part of the run: an agent that loads a session tells the
 //!   whole of it again. What comes after the end changes nothing any more.
+//! * The end comes with a checksum of everything before it. A success that is not what the driver
+//!   wrote, line by line, is none.
 //! * The final text is what the agent said after the last tool it used.
 
 use std::borrow::Cow;
@@ -50,6 +52,8 @@ pub(super) struct AcpReader {
     not_understood: u64,
     unreadable: u64,
     strays: u64,
+    /// Over everything read so far.
+    check: crc32fast::Hasher,
 }
 
 struct Session {
@@ -116,23 +120,10 @@ impl Answer {
 
 impl Reader for AcpReader {
     fn line(&mut self, line: &[u8]) -> Vec<AgentEvent> {
-        let text = String::from_utf8_lossy(line);
-        let events = match json::read(&text) {
-            Line::Blank => Some(Vec::new()),
-            Line::Object(object) => self.understand(&object),
-            Line::Several(_) => None,
-            Line::Other => json::mended(&text).and_then(|text| match json::read(&text) {
-                Line::Object(object) => self.understand(&object),
-                _ => None,
-            }),
-        };
-        events.unwrap_or_else(|| {
-            self.not_understood += 1;
-            vec![AgentEvent {
-                kind: EventType::Raw,
-                data: json::text_data(line),
-            }]
-        })
+        let events = self.read(line);
+        self.check.update(line);
+        self.check.update(b"\n");
+        events
     }
 
     fn unreadable(&mut self, _length: u64, _tail: &[u8]) {
@@ -156,6 +147,26 @@ impl Reader for AcpReader {
 }
 
 impl AcpReader {
+    fn read(&mut self, line: &[u8]) -> Vec<AgentEvent> {
+        let text = String::from_utf8_lossy(line);
+        let events = match json::read(&text) {
+            Line::Blank => Some(Vec::new()),
+            Line::Object(object) => self.understand(&object),
+            Line::Several(_) => None,
+            Line::Other => json::mended(&text).and_then(|text| match json::read(&text) {
+                Line::Object(object) => self.understand(&object),
+                _ => None,
+            }),
+        };
+        events.unwrap_or_else(|| {
+            self.not_understood += 1;
+            vec![AgentEvent {
+                kind: EventType::Raw,
+                data: json::text_data(line),
+            }]
+        })
+    }
+
     /// The events of one line; `None` if it is none that a driver writes.
     fn understand(&mut self, object: &Object<'_>) -> Option<Vec<AgentEvent>> {
         let fields = &object.fields;
@@ -181,7 +192,8 @@ impl AcpReader {
             return self.session(raw, &session);
         }
         if let Some((raw, end)) = inner("end").filter(|_| is_open) {
-            return self.end(raw, &end);
+            let is_whole = own.read("check") == Some(self.check.clone().finalize());
+            return self.end(raw, &end, is_whole);
         }
         if let Some((raw, note)) = inner("permission") {
             return self.permission(raw, &note);
@@ -219,9 +231,16 @@ impl AcpReader {
         self.with_pending(event(EventType::Question, raw))
     }
 
-    fn end(&mut self, raw: &RawValue, end: &Fields<'_>) -> Vec<AgentEvent> {
+    fn end(&mut self, raw: &RawValue, end: &Fields<'_>, is_whole: bool) -> Vec<AgentEvent> {
         let answer = end.object("answer").unwrap_or_default();
-        let verdict = self.verdict(end, &answer);
+        let verdict = match self.verdict(end, &answer) {
+            Verdict::Success if !is_whole => Verdict::Error {
+                code: FailureCode::RecordCorrupt,
+                message: "it says that it succeeded, but its output is not what was written"
+                    .to_owned(),
+            },
+            verdict => verdict,
+        };
         let kind = match &verdict {
             Verdict::Limited { .. } => Some(EventType::Limit),
             Verdict::Error { .. } => Some(EventType::Error),

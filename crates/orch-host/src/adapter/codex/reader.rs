@@ -215,7 +215,7 @@ const SENTENCES: &[(&str, FailureCode)] = &[
     ("Quota exceeded.", FailureCode::UsageLimit),
     (
         "To use Codex with your ChatGPT plan, upgrade",
-        FailureCode::UsageLimit,
+        FailureCode::AuthFailed,
     ),
     (
         "Codex ran out of room in the model's context window",
@@ -237,7 +237,6 @@ const SENTENCES: &[(&str, FailureCode)] = &[
     ),
     ("Connection failed: ", FailureCode::ConnectionFailed),
     ("error sending request", FailureCode::ConnectionFailed),
-    ("timeout waiting for child process", FailureCode::AgentError),
     ("Missing environment variable: ", FailureCode::AuthFailed),
 ];
 

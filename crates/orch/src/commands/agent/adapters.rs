@@ -1,22 +1,41 @@
 //! `orch agent adapters`: the kinds of agents, what each can do, and what orch can tell about it.
 
-use orch_daemon::kinds::{self, Adapter, Counting, DOCUMENTED, LimitSignal};
+use orch_daemon::config;
+use orch_daemon::kinds::{self, Adapter, Counting, DOCUMENTED, Definition, LimitSignal};
 use serde_json::{Value, json};
 
+use super::known;
 use crate::context::Context;
 use crate::error::Result;
 use crate::exit::Ending;
 use crate::printer::{Label, Printer};
 use crate::table::{Cell, Table};
+use crate::untrusted::Untrusted;
 
 /// What stands for a version where no version was run.
-pub const NOT_RUN: &str = "not run";
+pub const NOT_RUN: &str = "not run here";
 
 /// Lists the kinds of agents.
 pub fn run(context: &Context) -> Result<Ending> {
     let printer = &context.printer;
+    // Those of the project here, if there is one.
+    let own = context.project().ok();
+    let own = own.and_then(|project| config::load(&project, &known()).ok());
+    let own = own.map_or_else(Vec::new, |config| config.own_adapters);
     if printer.is_json() {
         let mut all: Vec<Value> = kinds::all().iter().map(object).collect();
+        all.extend(own.iter().map(|definition| {
+            let mut shown = object(definition.adapter());
+            shown["name"] = json!(definition.name);
+            shown["program"] = json!(definition.command.first());
+            shown["usage"] = json!(match definition.input_tokens.is_some() {
+                true => Counting::PerRun.as_str(),
+                false => Counting::Nothing.as_str(),
+            });
+            shown["cost"] = json!(definition.cost.is_some());
+            shown["own"] = json!(true);
+            shown
+        }));
         all.extend(
             DOCUMENTED.iter().map(
                 |it| json!({ "name": it.name, "adapter": false, "tested": null, "how": it.how }),
@@ -24,10 +43,11 @@ pub fn run(context: &Context) -> Result<Ending> {
         );
         printer.json(&all)?;
     } else if printer.is_quiet() {
-        let mut names = kinds::all().iter().map(|adapter| adapter.name);
+        let names = kinds::all().iter().map(|adapter| adapter.name);
+        let mut names = names.chain(own.iter().map(|it| it.name.as_str()));
         names.try_for_each(|name| printer.line(name))?;
     } else {
-        sheet(printer)?;
+        sheet(printer, &own)?;
     }
     Ok(Ending::Done)
 }
@@ -54,12 +74,21 @@ fn object(adapter: &Adapter) -> Value {
     })
 }
 
-fn sheet(printer: &Printer) -> Result<()> {
+fn sheet(printer: &Printer, own: &[Definition]) -> Result<()> {
     printer.table(&table(kinds::all()))?;
     printer.line("\nHow well their endings can be told apart:")?;
     for adapter in kinds::all() {
         let name = printer.painted(Label::Strong, adapter.name);
         printer.line(format!("  {name}: {}", adapter.capabilities.endings))?;
+    }
+    if !own.is_empty() {
+        printer.line("\nDefined in orch.toml:")?;
+        for definition in own {
+            let program = definition.command.first().map_or("", String::as_str);
+            let (name, program) = (&definition.name, Untrusted::line(program));
+            let name = printer.painted(Label::Strong, name);
+            printer.line(format!("  {name}: {program}"))?;
+        }
     }
     printer.line("\nNot run here, known from their documentation only:")?;
     for adapter in kinds::all() {

@@ -1,6 +1,7 @@
 //! `orch agent add`
 
 use orch_daemon::config::{self, AgentFields};
+use orch_daemon::consent;
 
 use super::{checked, fields, known, mcp, told};
 use crate::args::AgentAdd;
@@ -18,11 +19,19 @@ pub fn run(context: &Context, args: &AgentAdd) -> Result<Ending> {
         mcp: mcp::named(context, &project, args.settings.mcp.as_deref())?,
         ..fields(&args.settings)
     };
-    config::add_agent(&project, &name, &fields, &known())?;
+    let loaded = config::add_agent(&project, &name, &fields, &known())?;
     let text = format!("Added agent {name}");
     told(context, &project, name.as_str(), "added", &text)?;
     context.printer.hint(
         "'orch agent test NAME' tries it out; 'orch task add TITLE' gives it something to do",
     )?;
+    // Whoever adds an agent should not learn of it from the first task that does not start.
+    let contents = consent::survey(&project, &loaded.agents).unwrap_or_default();
+    if contents.iter().any(|it| !it.is_trusted) {
+        context.printer.hint(
+            "the repository has configuration that its program would read by itself: \
+             'orch agent trust' shows it and asks",
+        )?;
+    }
     Ok(Ending::Done)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use orch_daemon::config::{self, AgentEntry};
 use orch_daemon::doctor::{Check, Verdict};
-use orch_daemon::kinds::{self, Adapter};
+use orch_daemon::kinds::Adapter;
 use orch_daemon::program;
 use orch_daemon::project::Project;
 use serde_json::json;
@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &AgentTest) -> Result<Ending> {
     let project = context.project()?;
     let agents = config::agents(&project, &known())?;
     let agent = show::find(&args.name, &agents)?;
-    let adapter = kinds::find(&agent.adapter).ok_or_else(|| {
+    let adapter = agent.kind().ok_or_else(|| {
         let message = format!("this version has no adapter '{}'", agent.adapter);
         UserError::new(Kind::NotFound, "not_found", message)
     })?;
@@ -57,9 +57,10 @@ fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
 /// # Errors
 /// There is no such program.
 fn program_checks(agent: &AgentEntry, adapter: &Adapter, project: &Project) -> Result<Vec<Check>> {
-    let command = agent.command.as_deref().or(adapter.program);
-    let command = command.unwrap_or_default();
-    let plain = match adapter.program {
+    let of_own = agent.own.as_ref().and_then(|own| own.command.first());
+    let usual = of_own.map(String::as_str).or(adapter.program);
+    let command = agent.command.as_deref().or(usual).unwrap_or_default();
+    let plain = match usual {
         Some(_) => Some(command),
         None => orch_daemon::plain_program(command),
     };
@@ -77,17 +78,22 @@ fn program_checks(agent: &AgentEntry, adapter: &Adapter, project: &Project) -> R
     })?;
     let shown = path.display().to_string();
     let mut checks = vec![check("program", Verdict::Ok, shown)];
-    checks.extend(version_check(&path, adapter));
+    checks.extend(version_check(&path, agent, adapter));
     Ok(checks)
 }
 
-fn version_check(path: &Path, adapter: &Adapter) -> Option<Check> {
-    let can = &adapter.capabilities;
-    if can.version.is_empty() {
+fn version_check(path: &Path, agent: &AgentEntry, adapter: &Adapter) -> Option<Check> {
+    let own = agent.own.as_ref().map(|own| own.version.iter());
+    let arguments: Vec<&str> = match own {
+        Some(own) => own.map(String::as_str).collect(),
+        None => adapter.capabilities.version.to_vec(),
+    };
+    if arguments.is_empty() {
         return None;
     }
-    let said = program::version(path, can.version, program::VERSION_TIME);
-    Some(doctor::version_of("version", WORKS, &said, can.tested))
+    let said = program::version(path, &arguments, program::VERSION_TIME);
+    let tested = adapter.capabilities.tested;
+    Some(doctor::version_of("version", WORKS, &said, tested))
 }
 
 fn tell(printer: &Printer, agent: &AgentEntry, checks: &[Check], seen: &Seen) -> Result<()> {

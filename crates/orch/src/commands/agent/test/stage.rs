@@ -34,6 +34,7 @@ impl Stage {
         write(&root.join("README.md"), "A throw-away project of orch.\n")?;
         repository(&root, "orch agent test")?;
         let made = config::init(&root, Some("agent-test"), Some("main"))?.project;
+        config::copy_adapter(project, &made, &agent.adapter, &known())?;
         config::add_agent(&made, &agent.name, &fields(project, agent), &known())?;
         git(&root, &["add", "--all"])?;
         git(&root, &["commit", "--quiet", "--message=Start of the test"])?;
@@ -99,7 +100,9 @@ impl Stage {
 /// The agent as it is, where its paths count from another place.
 fn fields(project: &Project, agent: &AgentEntry) -> AgentFields {
     let holds = |path: &str| absolute(&project.root, path).display().to_string();
-    let command = agent.command.as_ref().map(|command| {
+    let of_own = agent.own.as_ref().and_then(|own| own.command.first());
+    let of_own = of_own.filter(|program| program.contains('/'));
+    let command = agent.command.as_ref().or(of_own).map(|command| {
         let is_path = command.contains('/') && agent.adapter != "shell";
         match is_path {
             true => holds(command),

@@ -1,0 +1,110 @@
+//! A kind of agent that the user defines: the worked example of the page about it, as it stands there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use orch_field::{Project, text};
+
+const PAGE: &str = include_str!("../../../../docs/own-adapters.md");
+
+fn block(kind: &str) -> &'static str {
+    let begin = format!("```{kind}\n");
+    PAGE.split(&begin)
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap()
+}
+
+fn project(script: &str) -> Project {
+    let project = Project::new(block("toml"));
+    let program = project.root().join("tiny-agent");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    project.git(&["add", "tiny-agent"]);
+    project.git(&["commit", "-q", "-m", "tiny agent"]);
+    project
+}
+
+#[test]
+fn the_worked_example_works() {
+    let project = project(block("sh"));
+    let task = project.add("Say hello", &[]);
+    project.ok(&["run", "--all"]);
+    let run = project.last_run(&task);
+    assert_eq!(
+        (text(&run, "status"), text(&run, "result")),
+        ("completed", "All done."),
+        "{run}"
+    );
+    assert_eq!(
+        (text(&run, "adapter"), text(&run, "session_id")),
+        ("tiny", "s-42")
+    );
+    assert_eq!(run["usage"]["input_tokens"], 812);
+    assert_eq!(
+        (&run["usage"]["output_tokens"], &run["cost_usd"]),
+        (&44.into(), &0.0031.into())
+    );
+    let logs = project.ok(&["logs", text(&run, "id")]);
+    assert!(logs.contains("I look at the files."), "{logs}");
+
+    let tested = project.json(&["agent", "test", "tim"]);
+    let checks = tested["checks"].to_string();
+    assert!(checks.contains("tiny-agent 1.2.3"), "{checks}");
+    let kinds = project.json(&["agent", "adapters"]).to_string();
+    assert!(kinds.contains("\"tiny\""), "{kinds}");
+}
+
+/// A change of the definition does not change how a run is read that was started before.
+#[test]
+fn a_run_is_read_by_the_definition_it_was_started_with() {
+    let project =
+        project(&block("sh").replace("cat > /dev/null", "cat > /dev/null; read go < \"$GATE\""));
+    let gate = project.outside("gate");
+    orch_field::fifo(&gate);
+    let path = gate.to_str().unwrap();
+    project.ok(&["config", "set", "agents.tim.env.GATE", path]);
+    let task = project.add("Say hello", &[]);
+    let mut served = project.serve(&[]);
+    served.wait_for_events("run_running", 1);
+    project.ok(&[
+        "config",
+        "set",
+        "adapters.tiny.success",
+        "status=something else",
+    ]);
+    project.ok(&["config", "set", "adapters.tiny.result", "type"]);
+    served.signal(rustix::process::Signal::KILL);
+    served.ended();
+    let mut served = project.serve(&[]);
+    fs::write(&gate, "go\n").unwrap();
+    served.wait_for_events("run_ended", 1);
+    let run = project.last_run(&task);
+    assert_eq!(
+        (text(&run, "status"), text(&run, "result")),
+        ("completed", "All done."),
+        "{run}"
+    );
+    served.drain();
+}
+
+#[test]
+fn an_error_of_its_own_is_told_in_its_words() {
+    let script = "#!/bin/sh\ncat > /dev/null\n\
+        echo '{\"type\": \"end\", \"status\": \"failed\", \"reason\": \"no credit left\"}'\n";
+    let project = project(script);
+    let task = project.add("Say hello", &["--max-attempts", "1"]);
+    project.fails(1, &["run", "--all"]);
+    let run = project.last_run(&task);
+    assert_eq!(
+        (text(&run, "status"), &run["exit_code"]),
+        ("failed", &0.into()),
+        "{run}"
+    );
+    assert!(
+        text(&run["failure"], "message").contains("no credit left"),
+        "{run}"
+    );
+}
