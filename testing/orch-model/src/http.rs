@@ -1,9 +1,12 @@
 //! As much of HTTP/1.1 as the agents' clients use.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use serde_json::Value;
+
+use crate::script::LONE_SURROGATE;
 
 /// Longest line of a head, bytes.
 const LINE_BYTES: u64 = 64 * 1024;
@@ -208,13 +211,21 @@ impl Connection {
     }
 }
 
-/// JSON as it is sent: with half an emoji where a script wants one.
-fn sendable(json: &str) -> std::borrow::Cow<'_, str> {
-    let mark = crate::script::LONE_SURROGATE;
-    match json.contains(mark) {
-        true => json.replace(mark, "\\ud83d").into(),
-        false => json.into(),
-    }
+/// JSON as it is sent: with half an emoji where a script wants one, and with what some programs
+/// take for the end of a line as escapes, as providers send it.
+fn sendable(json: &str) -> Cow<'_, str> {
+    const ESCAPES: [(char, &str); 4] = [
+        (LONE_SURROGATE, "\\ud83d"),
+        ('\u{85}', "\\u0085"),
+        ('\u{2028}', "\\u2028"),
+        ('\u{2029}', "\\u2029"),
+    ];
+    let needed = ESCAPES
+        .iter()
+        .filter(|(character, _)| json.contains(*character));
+    needed.fold(Cow::Borrowed(json), |text, (character, escape)| {
+        Cow::Owned(text.replace(*character, escape))
+    })
 }
 
 const fn reason(status: u16) -> &'static str {

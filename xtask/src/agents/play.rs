@@ -190,11 +190,11 @@ impl Stage {
             write(&home.join(path), text)?;
         }
         self.share_cache(program, &home)?;
-        let command = binary.to_string_lossy().into_owned();
+        let mut command = vec![binary.to_string_lossy().into_owned()];
+        command.extend(setup.words.iter().map(|word| (*word).to_owned()));
+        let command = command.join(" ");
         let mut arguments = vec!["agent", "add", name, "--adapter", program.adapter];
-        if !setup.options.iter().any(|option| option == "--command") {
-            arguments.extend(["--command", &command]);
-        }
+        arguments.extend(["--command", &command]);
         arguments.extend(["--permission", plan.permission]);
         arguments.extend(setup.options.iter().map(String::as_str));
         if let Some(turns) = plan.turns {

@@ -50,6 +50,8 @@ pub struct Place<'a> {
 /// What a user does once before orch can run the program.
 #[derive(Default)]
 pub struct Setup {
+    /// Words of its command besides the program, where orch is told the whole command.
+    pub words: &'static [&'static str],
     /// Arguments of `orch agent add`.
     pub options: Vec<String>,
     /// Files in the home, by path, with their text.
@@ -144,6 +146,18 @@ pub const ALL: &[Program] = &[
         adapter: "copilot",
         setup: copilot,
     },
+    Program {
+        name: "gemini-acp",
+        package: GEMINI,
+        adapter: "acp",
+        setup: gemini_acp,
+    },
+    Program {
+        name: "opencode-acp",
+        package: OPENCODE,
+        adapter: "acp",
+        setup: opencode_acp,
+    },
 ];
 
 fn words(texts: &[&str]) -> Vec<String> {
@@ -174,7 +188,7 @@ fn claude(place: &Place<'_>) -> Setup {
     ]));
     Setup {
         options,
-        files: Vec::new(),
+        ..Setup::default()
     }
 }
 
@@ -191,6 +205,7 @@ fn codex(place: &Place<'_>) -> Setup {
     Setup {
         options,
         files: vec![(".codex/config.toml", config)],
+        ..Setup::default()
     }
 }
 
@@ -209,6 +224,7 @@ fn opencode(place: &Place<'_>) -> Setup {
     Setup {
         options,
         files: vec![(".config/opencode/opencode.json", config.to_string())],
+        ..Setup::default()
     }
 }
 
@@ -227,6 +243,7 @@ fn gemini(place: &Place<'_>) -> Setup {
     Setup {
         options,
         files: vec![(".gemini/settings.json", settings.to_string())],
+        ..Setup::default()
     }
 }
 
@@ -234,7 +251,7 @@ fn qwen(place: &Place<'_>) -> Setup {
     let settings = json!({
         "general": {"disableAutoUpdate": true},
         "privacy": {"usageStatisticsEnabled": false},
-        "model": {"generationConfig": {"maxRetries": 1}},
+        "security": {"auth": {"selectedType": "openai"}},
     });
     let mut options = words(&["--model", MODEL]);
     let base = format!("{}/v1", place.base);
@@ -245,6 +262,7 @@ fn qwen(place: &Place<'_>) -> Setup {
     Setup {
         options,
         files: vec![(".qwen/settings.json", settings.to_string())],
+        ..Setup::default()
     }
 }
 
@@ -262,6 +280,7 @@ fn pi(place: &Place<'_>) -> Setup {
             (".pi/agent/models.json", models.to_string()),
             (".pi/agent/settings.json", settings.to_string()),
         ],
+        ..Setup::default()
     }
 }
 
@@ -277,7 +296,34 @@ fn copilot(place: &Place<'_>) -> Setup {
     ]));
     Setup {
         options,
-        files: Vec::new(),
+        ..Setup::default()
+    }
+}
+
+/// The same settings; over the Agent Client Protocol the model is a word of the command.
+fn gemini_acp(place: &Place<'_>) -> Setup {
+    let options = variables(&[
+        ("GEMINI_API_KEY", KEY_REFERENCE),
+        ("GOOGLE_GEMINI_BASE_URL", place.base),
+        ("GEMINI_CLI_NO_RELAUNCH", "true"),
+    ]);
+    Setup {
+        words: &["--acp", "--skip-trust", "--model", "gemini-2.5-pro"],
+        options,
+        ..gemini(place)
+    }
+}
+
+/// The same configuration; over the Agent Client Protocol the model is a part of it.
+fn opencode_acp(place: &Place<'_>) -> Setup {
+    let mut setup = opencode(place);
+    for (_, text) in &mut setup.files {
+        *text = text.replacen('{', "{\"model\": \"scripted/scripted-model\", ", 1);
+    }
+    Setup {
+        words: &["acp"],
+        options: setup.options.split_off(2),
+        ..setup
     }
 }
 

@@ -136,6 +136,16 @@ fn half_an_emoji_is_sent_as_an_escape() {
 }
 
 #[test]
+fn what_looks_like_the_end_of_a_line_is_sent_as_an_escape() {
+    let server = Server::start(0).unwrap();
+    let answer = post(&server, "unicode", "/v1/messages", &any_request());
+    assert!(
+        answer.contains("\\u2028") && !answer.contains('\u{2028}'),
+        "{answer}"
+    );
+}
+
+#[test]
 fn a_body_in_chunks_is_read() {
     let server = Server::start(0).unwrap();
     let body = any_request().to_string();
