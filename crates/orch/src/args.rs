@@ -562,7 +562,7 @@ pub enum OnLost {
 /// What a success must have left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Require {
-    /// Nothing: the agent's word is enough
+    /// The agent's word is enough
     Nothing,
     /// A changed file, whoever committed it
     Changes,
