@@ -12,11 +12,11 @@ use super::json::{self, Fields, Line, Object};
 use super::{AgentEvent, EventType, Reader, Summary};
 
 /// Longest message of a failure, characters. The transcript holds the text in full.
-const MESSAGE_CHARS: usize = 2_000;
+pub(super) const MESSAGE_CHARS: usize = 2_000;
 /// Longest session id that is believed, bytes.
 const SESSION_BYTES: usize = 256;
 /// Largest token count that is believed: what a database holds.
-const TOKENS: u64 = i64::MAX as u64;
+pub(super) const TOKENS: u64 = i64::MAX as u64;
 /// Largest cost that is believed, US dollars.
 const COST_USD: f64 = 1e9;
 /// Most notes; a stream that goes wrong a million times needs no million notes.
@@ -181,10 +181,13 @@ pub(super) fn event_of(kind: EventType, fields: &[(&str, Option<&RawValue>)]) ->
     }
 }
 
-/// The session named in this field, if it can be one.
+/// The session named in this field, if it can be one. It becomes an argument when the session is
+/// continued, so it may not look like an option.
 pub(super) fn session(fields: &Fields<'_>, name: &str) -> Option<String> {
     let id = fields.text(name)?;
-    (!id.is_empty() && id.len() <= SESSION_BYTES).then(|| id.into_owned())
+    let is_short = !id.is_empty() && id.len() <= SESSION_BYTES;
+    let is_plain = id.chars().all(|c| c.is_ascii_graphic()) && !id.starts_with('-');
+    (is_short && is_plain).then(|| id.into_owned())
 }
 
 /// An agent's words about its failure, or `otherwise` if it has none.
@@ -257,7 +260,14 @@ impl Calls {
 
 /// A tool call with what a rule that allows it would name: the command, file or address.
 pub(super) fn call(tool: &str, input: Option<&Fields<'_>>) -> String {
-    let names = ["command", "filePath", "file_path", "path", "url"];
+    let names = [
+        "command",
+        "filePath",
+        "file_path",
+        "notebook_path",
+        "path",
+        "url",
+    ];
     let tool = excerpt(tool, 60);
     let what = input.and_then(|input| names.iter().find_map(|name| input.text(name)));
     match what {
@@ -274,4 +284,28 @@ pub(super) fn said(data: &serde_json::Value, path: &[&str]) -> Option<String> {
     let mut values = path.iter();
     let value = values.try_fold(data, |value, name| value.get(name))?;
     value.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_that_could_not_be_an_argument_is_none() {
+        let read = |json: &str| {
+            let fields: Fields<'_> = serde_json::from_str(json).unwrap();
+            session(&fields, "id")
+        };
+        assert_eq!(read(r#"{"id":"ses_1-2"}"#).as_deref(), Some("ses_1-2"));
+        let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(SESSION_BYTES + 1));
+        for bad in [
+            r#"{"id":""}"#,
+            r#"{"id":"--x"}"#,
+            r#"{"id":"a b"}"#,
+            r#"{"id":7}"#,
+            &long,
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 }

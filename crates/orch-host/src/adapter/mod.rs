@@ -6,12 +6,12 @@
 
 mod acp;
 mod arguments;
-mod believed;
 mod claude;
 mod codex;
 mod copilot;
 mod cursor;
 mod documented;
+mod ending;
 mod explain;
 mod gemini;
 pub(crate) mod json;
@@ -20,11 +20,9 @@ mod mcp;
 mod messages;
 mod opencode;
 mod pi;
-mod provider;
 mod qwen;
 mod shell;
 mod status;
-mod stream;
 
 pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
