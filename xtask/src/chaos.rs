@@ -179,7 +179,10 @@ fn flags(mode: &Mode) -> String {
 }
 
 /// Builds orch as cargo builds it for tests; where it lies.
-fn built() -> Result<PathBuf> {
+///
+/// # Errors
+/// It cannot be built.
+pub fn built() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--package", "orch", "--locked"])
@@ -191,7 +194,10 @@ fn built() -> Result<PathBuf> {
 }
 
 /// The orch that was built beside this program.
-fn beside() -> Result<PathBuf> {
+///
+/// # Errors
+/// There is none.
+pub fn beside() -> Result<PathBuf> {
     let this = std::env::current_exe().context("this program does not know where it is")?;
     let orch = this.with_file_name(format!("orch{EXE_SUFFIX}"));
     ensure!(orch.is_file(), "{} is not there", orch.display());

@@ -8,9 +8,12 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod agents;
+#[cfg(target_os = "linux")]
 mod bench;
 mod chaos;
 mod crash_matrix;
+mod fuzz;
 mod lifecycle;
 mod limits;
 mod page;
@@ -45,6 +48,15 @@ enum Command {
     Chaos(chaos::Options),
     /// Let daemon, shim or both die at every failpoint and check the promises after each.
     CrashMatrix(crash_matrix::Options),
+    /// Feed any bytes to the readers of agents' output.
+    Fuzz(fuzz::Options),
+    /// Run the real agent programs against a scripted model and check what orch records of them.
+    #[cfg(target_os = "linux")]
+    Agents(agents::Options),
+    /// An MCP server with one tool, for agents that are tried.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    AgentsMcp,
     /// Check the rules of the house that neither the compiler nor clippy checks.
     Tidy,
     /// Write the tables and diagrams of docs/lifecycle.md from the code.
@@ -70,6 +82,11 @@ fn main() -> ExitCode {
         Command::CrashMatrix(options) => {
             crash_matrix::run(&options).map(|summary| println!("crash-matrix: {summary}"))
         }
+        Command::Fuzz(options) => fuzz::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Agents(options) => agents::command(&options),
+        #[cfg(target_os = "linux")]
+        Command::AgentsMcp => agents::serve_mcp(),
         Command::Tidy => tidy::run().map(|summary| println!("tidy: {summary}")),
         Command::Lifecycle => lifecycle::run(),
         Command::Limits => limits::run(),

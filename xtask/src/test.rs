@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::chaos;
 use crate::crash_matrix;
+use crate::fuzz;
 use crate::sim;
 use crate::steps::{self, Passed, Step};
 use crate::tidy;
@@ -66,6 +67,8 @@ pub fn run(options: &Options) -> Result<()> {
         Step::new("simulator", || sim::many(0, SEEDS).map(Passed::Done)),
         Step::new("crashes", || crash_matrix::kills().map(Passed::Done)),
         Step::new("chaos", rounds),
+        Step::new("fuzz", fuzz::briefly),
+        Step::new("agents", agents),
         Step::new("docs", docs),
         Step::new("deny", deny),
     ];
@@ -83,6 +86,24 @@ fn rounds() -> Result<Passed> {
     if cfg!(target_os = "linux") {
         return chaos::sensible().map(Passed::Done);
     }
+    Ok(Passed::Skipped(
+        "it reads the process table of Linux".to_owned(),
+    ))
+}
+
+/// Tries the real agent programs, where they can be had.
+#[cfg(target_os = "linux")]
+fn agents() -> Result<Passed> {
+    use crate::agents::{Tried, sensible};
+    Ok(match sensible()? {
+        Tried::Right(said) => Passed::Done(said),
+        Tried::Skipped(why) => Passed::Skipped(why),
+    })
+}
+
+/// Tries the real agent programs, where they can be had.
+#[cfg(not(target_os = "linux"))]
+fn agents() -> Result<Passed> {
     Ok(Passed::Skipped(
         "it reads the process table of Linux".to_owned(),
     ))

@@ -25,9 +25,9 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::types::{
-    AgentEvent, ApiError, Changed, Daemon, EditTask, ErrorBody, Event, GivenUp, NewTask,
-    PruneRescues, Rejection, Rescue, RescueContents, Resolved, RestoreRescue, Restored, Run,
-    Status, Task, Why,
+    AgentEvent, ApiError, Changed, Daemon, EditTask, ErrorBody, Event, GivenUp, NewTask, Prompt,
+    PruneRescues, Rejection, Rescue, RescueContents, Resolved, RestoreRescue, Restored, Resumption,
+    Run, Status, Task, Why,
 };
 use crate::{API_VERSION, VERSION_HEADER};
 
@@ -297,12 +297,33 @@ impl Client {
         self.ask(Method::POST, &task_path(id, "/reject"), Some(rejection))
     }
 
+    /// Sends a task that was ended, or is in review, back to its agent with a message. The agent
+    /// goes on with its session where it can.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn resume_task(&self, id: &str, resumption: &Resumption) -> Result<Changed> {
+        self.ask(Method::POST, &task_path(id, "/resume"), Some(resumption))
+    }
+
     /// Why a task does not move.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn why(&self, id: &str) -> Result<Why> {
         self.get(&task_path(id, "/why"))
+    }
+
+    /// What an agent would be told about a task now: the agent of this name, or the one that would
+    /// take it.
+    ///
+    /// # Errors
+    /// Nobody could be asked, there is no such task, nobody could take it, or the configuration
+    /// is wrong.
+    pub fn task_prompt(&self, id: &str, agent: Option<&str>) -> Result<Prompt> {
+        let mut path = PathAndQuery::new(&task_path(id, "/prompt"));
+        path.add("agent", agent);
+        self.get(&path.text)
     }
 
     /// Runs, newest first.
@@ -887,6 +908,12 @@ mod tests {
         let error = client.cancel_task("tsk_1").expect_err("refused");
         assert_eq!(error.to_string(), "POST /v1/tasks/tsk_1/cancel {}");
         let reason = "no".to_owned();
+        let message = "more".to_owned();
+        let error = client.resume_task("tsk_1", &Resumption { message });
+        assert_eq!(
+            error.expect_err("refused").to_string(),
+            r#"POST /v1/tasks/tsk_1/resume {"message":"more"}"#
+        );
         let error = client.reject_task("tsk_1", &Rejection { reason });
         assert_eq!(
             error.expect_err("refused").to_string(),

@@ -39,6 +39,10 @@ pub struct Task {
     pub timeout_ms: Option<u64>,
     /// Longest a run may be silent, milliseconds.
     pub stall_ms: Option<u64>,
+    /// What a success must have left behind: `nothing`, `changes` or `commit`; null where its
+    /// agent's configuration says.
+    #[serde(default)]
+    pub require: Option<String>,
     /// The agent's final text in full.
     pub result: Option<String>,
     /// Why it failed, is held back or was cancelled.
@@ -109,14 +113,23 @@ pub struct Run {
     pub result: Option<String>,
     /// What the agent says it used; null where it does not say.
     pub usage: Usage,
-    /// US dollars as the agent reported them.
+    /// US dollars: as the agent reported them, or estimated.
     pub cost_usd: Option<f64>,
+    /// Whether `cost_usd` was computed from tokens and a table of prices; null where there is none.
+    #[serde(default)]
+    pub cost_estimated: Option<bool>,
     /// The agent's own session.
     pub session_id: Option<String>,
+    /// The session of an earlier run that it was started to go on with.
+    #[serde(default)]
+    pub resumed_session: Option<String>,
     /// The branch it worked on.
     pub branch: Option<String>,
     /// The last commit of that branch when the run ended.
     pub commit: Option<String>,
+    /// What it did to that branch; null if it was not counted.
+    #[serde(default)]
+    pub changes: Option<Changes>,
     /// What a person should know although it did not change the outcome.
     pub warnings: Vec<String>,
     /// How many events the run has.
@@ -130,6 +143,15 @@ pub struct Run {
     /// When orch learned that it was over: the same, but for a lost run.
     #[serde(default)]
     pub noticed_at: Option<String>,
+}
+
+/// What a run did to its branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Changes {
+    /// Files that differ from what they were before the run, whoever committed them.
+    pub files: u64,
+    /// Commits the agent made itself.
+    pub commits: u64,
 }
 
 /// Tokens; null means that the agent did not say.
@@ -272,6 +294,8 @@ pub struct NewTask {
     pub review: Option<String>,
     /// `default`, `retry` or `ask`.
     pub on_lost: Option<String>,
+    /// What a success must have left behind: `nothing`, `changes` or `commit`.
+    pub require: Option<String>,
     /// Attempts it may have.
     pub max_attempts: Option<u32>,
     /// Longest a run may take, milliseconds.
@@ -310,6 +334,14 @@ pub struct EditTask {
 pub struct Rejection {
     /// What is wrong, for the agent.
     pub reason: String,
+}
+
+/// With what a task goes back to its agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resumption {
+    /// What the agent is to know.
+    pub message: String,
 }
 
 /// What a change led to.
@@ -518,4 +550,23 @@ pub struct PruneRescues {
 pub struct GivenUp {
     /// Their names.
     pub given_up: Vec<String>,
+}
+
+/// What an agent would be told if a task were started now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The task.
+    pub task_id: String,
+    /// The agent that would be told.
+    pub agent: String,
+    /// Its kind.
+    pub adapter: String,
+    /// The directory it would work in.
+    pub directory: String,
+    /// Whether it would go on with the session of the run before.
+    pub resumes: bool,
+    /// What its program is told beside the prompt, as its system prompt.
+    pub system_prompt: Option<String>,
+    /// The text on its standard input.
+    pub prompt: String,
 }

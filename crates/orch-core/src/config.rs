@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::AgentName;
 use crate::policy::Backoff;
-use crate::task::{OnLost, ReviewMode, WorkspaceMode};
+use crate::task::{OnLost, Require, ReviewMode, WorkspaceMode};
 
 /// A named configuration that can work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,11 @@ pub struct Agent {
     pub max_parallel: u32,
     /// Whether it may be given work.
     pub enabled: bool,
+    /// What its success must have left behind, for tasks that do not say.
+    pub require: Option<Require>,
+    /// Whether a later run of a task goes on with the session of the one before: its kind can,
+    /// and the user wants it.
+    pub resumes: bool,
 }
 
 impl Agent {

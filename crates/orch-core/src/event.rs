@@ -15,6 +15,8 @@ text_enum! {
         TaskDeleted = "task_deleted",
         /// Somebody asked for another attempt.
         TaskRetryAsked = "task_retry_asked",
+        /// Somebody sent it back to its agent with a message.
+        TaskResumed = "task_resumed",
         /// The next attempt waits for its time.
         TaskRetrying = "task_retrying",
         /// A limit holds a task back.

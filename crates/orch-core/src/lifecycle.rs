@@ -90,6 +90,8 @@ pub enum TaskEvent {
     Cancelled(Failure),
     /// A person wants another attempt.
     RetryAsked,
+    /// A person sends it back to its agent with a message.
+    Resumed,
     /// Its work was found good.
     Approved,
     /// Its work is on the target branch.
@@ -120,6 +122,7 @@ impl TaskEvent {
             Self::HoldPassed => "hold_passed",
             Self::Cancelled(_) => "cancelled",
             Self::RetryAsked => "retry_asked",
+            Self::Resumed => "resumed",
             Self::Approved => "approved",
             Self::Landed => "landed",
             Self::LandingBlocked { .. } => "landing_blocked",
@@ -162,6 +165,14 @@ pub fn next_task(state: &TaskState, event: TaskEvent) -> Result<TaskState, Illeg
             | S::Todo { hold: Some(_) }
             | S::Review(Review::Lost { .. }),
             E::RetryAsked,
+        ) => Ok(waiting),
+
+        (
+            S::Done
+            | S::Failed { .. }
+            | S::Cancelled { .. }
+            | S::Review(Review::Person | Review::Blocked { .. } | Review::Lost { .. }),
+            E::Resumed,
         ) => Ok(waiting),
 
         (S::Review(Review::Person | Review::Blocked { .. } | Review::Lost { .. }), E::Approved) => {

@@ -4,7 +4,8 @@
 //! kernel said and what it had to do ([`Witness`]). This file alone turns the two into an
 //! [`Outcome`].
 
-use crate::run::{Exit, Failure, FailureCode, Outcome, StopReason};
+use crate::run::{Changes, Exit, Failure, FailureCode, Outcome, StopReason};
+use crate::task::Require;
 use crate::time::Timestamp;
 
 /// What the agent's own output says about its end.
@@ -173,6 +174,57 @@ fn failure(code: FailureCode, message: String, witness: &Witness, rule: &str) ->
         message,
         evidence: format!("{}; {rule}; {}", witness.exit, witness.logs),
     }
+}
+
+/// Whether a success left behind what it must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// It did, or nothing is required.
+    Enough,
+    /// It did not: this is how the run ended.
+    Missing(Outcome),
+    /// Nobody could tell; in words.
+    Unknown(String),
+}
+
+/// Compares what is required of a success with what the whole branch holds. `branch` is `None`
+/// for an agent that worked in a directory with others, where nobody can tell whose change is
+/// whose, and holds `None` if the changes could not be counted: what was not seen is no failure.
+#[must_use]
+pub fn judge(require: Require, branch: Option<Option<Changes>>, witness: &Witness) -> Judged {
+    let unknown = |why: &str| Judged::Unknown(format!("require = {require} was not judged: {why}"));
+    let changes = match (require, branch) {
+        (Require::Nothing, _) => return Judged::Enough,
+        (_, None) => return unknown("it worked in the shared directory"),
+        (_, Some(None)) => return unknown("what is on its branch could not be counted"),
+        (_, Some(Some(changes))) => changes,
+    };
+    let (is_missing, what) = match require {
+        Require::Commit => (changes.commits == 0, "no commit of its own"),
+        Require::Changes => (changes.files == 0, "no change"),
+        Require::Nothing => (false, ""),
+    };
+    if !is_missing {
+        return Judged::Enough;
+    }
+    let rule = format!(
+        "require = {require}; against the target its branch holds {} changed files and {} commits \
+         of the agent's own",
+        changes.files, changes.commits
+    );
+    let message = format!("it says success, and its branch holds {what}");
+    // What orch did not let finish is not to blame for what it did not leave.
+    let stopped = stopped(witness, Some("success"));
+    Judged::Missing(stopped.unwrap_or_else(|| {
+        Outcome::Failed(failure(FailureCode::NoChanges, message, witness, &rule))
+    }))
+}
+
+/// A success that did nothing, for a person.
+#[must_use]
+pub fn did_nothing(changes: Option<Changes>) -> Option<String> {
+    (changes == Some(Changes::default()))
+        .then(|| "it says success, and it changed no file and made no commit".to_owned())
 }
 
 /// What a person should know about an end that the outcome does not say.

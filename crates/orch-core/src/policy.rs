@@ -1,7 +1,8 @@
 //! Retry and back-off arithmetic.
 
 use crate::limits;
-use crate::run::{FailureCode, Outcome};
+use crate::run::{FailureCode, Outcome, Run};
+use crate::session;
 use crate::task::{OnLost, Task, WorkspaceMode};
 use crate::time::Timestamp;
 
@@ -64,10 +65,23 @@ pub fn counts_as_attempt(outcome: &Outcome) -> bool {
     }
 }
 
-/// Decides what becomes of `task`, whose counters already include the run that ended.
+/// Whether a run ended only because its session was gone, so that the next one begins anew at
+/// once, without one.
+#[must_use]
+pub fn is_fresh_start(run: &Run, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed(failure) | Outcome::NotStarted(failure) => {
+            session::was_gone(run, failure.code)
+        }
+        _ => false,
+    }
+}
+
+/// Decides what becomes of `task` after `run`, which its counters already include.
 #[must_use]
 pub fn dispose(
     task: &Task,
+    run: &Run,
     outcome: &Outcome,
     backoff: Backoff,
     now: Timestamp,
@@ -75,6 +89,7 @@ pub fn dispose(
 ) -> Disposition {
     match outcome {
         Outcome::Completed => Disposition::Succeed,
+        _ if is_fresh_start(run, outcome) => Disposition::RetryAt(now),
         Outcome::Cancelled(failure) if failure.code == FailureCode::Interrupted => {
             Disposition::Requeue
         }

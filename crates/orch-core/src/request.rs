@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::id::{AgentName, TaskId};
 use crate::lifecycle::{self, IllegalTransition};
-use crate::task::{Dependency, OnLost, Priority, ReviewMode, Task, TaskStatus, WorkspaceMode};
+use crate::task::{
+    Dependency, OnLost, Priority, Require, ReviewMode, Task, TaskStatus, WorkspaceMode,
+};
 use crate::text::BadText;
 
 /// A task to be added. `None` takes what the configuration says.
@@ -32,6 +34,8 @@ pub struct NewTask {
     pub review: Option<ReviewMode>,
     /// What happens when a run is lost.
     pub on_lost: Option<OnLost>,
+    /// What a success must have left behind; `None` is what its agent's configuration says.
+    pub require: Option<Require>,
     /// Attempts it may have.
     pub max_attempts: Option<u32>,
     /// Longest a run may take, milliseconds.
@@ -94,6 +98,13 @@ pub enum Request {
         task: TaskId,
         /// What is wrong with it, for the agent.
         reason: String,
+    },
+    /// Send a task that was ended, or is in review, back to its agent with a message.
+    Resume {
+        /// Which.
+        task: TaskId,
+        /// What it is to know, for the agent.
+        message: String,
     },
     /// Forget a task.
     Delete {
@@ -176,6 +187,16 @@ pub enum Refusal {
         task: TaskId,
         /// One of those that wait for it.
         needed_by: TaskId,
+    },
+    /// Two things that cannot be had together.
+    #[error("{one} cannot be had with {other}: {why}")]
+    NotTogether {
+        /// One of them, as it is typed.
+        one: String,
+        /// The other.
+        other: &'static str,
+        /// Why not.
+        why: &'static str,
     },
     /// The state does not allow it.
     #[error(transparent)]

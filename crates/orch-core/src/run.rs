@@ -179,8 +179,17 @@ pub struct Usage {
     pub cache_read_tokens: Option<u64>,
     /// Tokens written to the provider's cache.
     pub cache_write_tokens: Option<u64>,
-    /// US dollars, as the agent reported them.
+    /// US dollars.
     pub cost_usd: Option<f64>,
+}
+
+/// What an agent did to its branch, in one run or in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Files that differ from what they were, whoever committed them.
+    pub files: u64,
+    /// Commits the agent made itself; what orch commits for it is not among them.
+    pub commits: u64,
 }
 
 /// How a run ended. A value that is not success carries its failure by construction.
@@ -260,10 +269,14 @@ pub struct Ending {
     pub result: Option<String>,
     /// What the agent used.
     pub usage: Usage,
+    /// Whether what it cost was computed from tokens and a table of prices, and not reported.
+    pub cost_estimated: bool,
     /// The agent's own session, for a later resume.
     pub session_id: Option<String>,
     /// The last commit of the run's branch.
     pub commit: Option<String>,
+    /// What this run did to its branch; `None` if it was not counted.
+    pub changes: Option<Changes>,
     /// How many events `events.jsonl` holds.
     pub events: u64,
     /// What a person should know although it did not change the outcome.
@@ -305,6 +318,8 @@ pub struct Run {
     /// The boot of the machine in which it was recorded, and in no other of which it is ever
     /// started. `None` where the system has no name for it, and in rows from before there was one.
     pub boot: Option<String>,
+    /// The session of an earlier run that it was started to go on with.
+    pub resumed_session: Option<String>,
     /// When it was recorded.
     pub created_at: Timestamp,
     /// When the agent's process was started.

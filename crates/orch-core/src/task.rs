@@ -303,6 +303,8 @@ pub struct Task {
     pub review: ReviewMode,
     /// What happens when a run is lost.
     pub on_lost: OnLost,
+    /// What a success must have left behind; `None` is what its agent's configuration says.
+    pub require: Option<Require>,
     /// Attempts that counted.
     pub attempts: u32,
     /// Attempts it may have.

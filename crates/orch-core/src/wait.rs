@@ -34,16 +34,22 @@ text_enum! {
         NotServed = "not_served",
         /// Room on the disk.
         Disk = "disk",
+        /// The machine, which had no process, descriptor or memory left for a start.
+        Resources = "resources",
         /// orch was told to start nothing more.
         Draining = "draining",
         /// The time of the next attempt.
         Backoff = "backoff",
         /// A rate or usage limit.
         Limit = "limit",
+        /// A person's consent to what an agent's program would read.
+        Consent = "consent",
         /// The agent that works on it.
         Agent = "agent",
         /// The end of a run that was asked to stop.
         Stopping = "stopping",
+        /// orch, which reads what an agent left and records its end.
+        Ending = "ending",
         /// A person's approval.
         Approval = "approval",
         /// orch, which is landing its branch.
@@ -95,6 +101,9 @@ pub enum Service {
     Stopped,
     /// A daemon serves the project and starts nothing, because the disk is nearly full.
     NoSpace,
+    /// A daemon serves the project and puts starts off, because the machine had nothing left for
+    /// one.
+    NoResources,
 }
 
 /// Says why `task` does not move; `None` if it has ended.
@@ -154,6 +163,16 @@ fn working(run: Option<&Run>) -> Wait {
 }
 
 fn held(hold: &Hold) -> Wait {
+    if hold.failure.code == FailureCode::NeedsConsent {
+        return Wait {
+            until: Some(hold.until),
+            ..wait(
+                WaitCode::Consent,
+                Actor::Person,
+                hold.failure.message.clone(),
+            )
+        };
+    }
     let (code, what) = match hold.failure.code {
         FailureCode::RateLimit | FailureCode::UsageLimit => (WaitCode::Limit, "a limit to pass"),
         _ => (WaitCode::Backoff, "its next attempt"),
@@ -272,6 +291,12 @@ fn queued(task: &Task, config: &Config, live: &[Run], service: Service) -> Wait 
                            much): make room and it goes on by itself"
                 .to_owned();
             return wait(WaitCode::Disk, Actor::Person, message);
+        }
+        Service::NoResources => {
+            let message = "the machine had no process, descriptor or memory left for a start: it \
+                           is tried again in a moment, one agent at a time"
+                .to_owned();
+            return wait(WaitCode::Resources, Actor::Timer, message);
         }
         Service::Serving => {}
     }

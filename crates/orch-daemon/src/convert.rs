@@ -6,7 +6,7 @@ use orch_api::types as api;
 use orch_core::Timestamp;
 use orch_core::event::Event;
 use orch_core::ledger::DependencyStatus;
-use orch_core::run::{Ending, Exit, Failure, Outcome, Run};
+use orch_core::run::{Changes, Ending, Exit, Failure, Outcome, Run};
 use orch_core::task::{DependencyKind, Task, WorkspaceMode};
 use orch_core::wait::Wait;
 
@@ -72,6 +72,7 @@ pub(crate) fn task(
         max_attempts: task.max_attempts,
         timeout_ms: task.timeout_ms,
         stall_ms: task.stall_ms,
+        require: task.require.map(|require| require.to_string()),
         result: task.result.clone(),
         failure: task.state.failure().map(failure),
         wait: waits.map(wait),
@@ -113,15 +114,27 @@ pub(crate) fn run(run: &Run) -> api::Run {
             cache_write_tokens: usage.cache_write_tokens,
         },
         cost_usd: usage.cost_usd,
+        cost_estimated: usage
+            .cost_usd
+            .and(ending.map(|ending| ending.cost_estimated)),
         session_id: ending.and_then(|ending| ending.session_id.clone()),
+        resumed_session: run.resumed_session.clone(),
         branch: run.branch.clone(),
         commit: ending.and_then(|ending| ending.commit.clone()),
+        changes: ending.and_then(|ending| ending.changes).map(changes),
         warnings: ending.map_or_else(Vec::new, |ending: &Ending| ending.warnings.clone()),
         events: ending.map_or(0, |ending| ending.events),
         created_at: rfc3339(run.created_at),
         started_at: run.started_at.map(rfc3339),
         finished_at: ending.and_then(seen_to_end),
         noticed_at: ending.map(|ending| rfc3339(ending.finished_at)),
+    }
+}
+
+const fn changes(changes: Changes) -> api::Changes {
+    api::Changes {
+        files: changes.files,
+        commits: changes.commits,
     }
 }
 

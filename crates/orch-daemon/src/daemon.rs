@@ -15,6 +15,7 @@ use orch_store::{Reader, Store};
 use tower::ServiceExt;
 
 use crate::config;
+use crate::descriptors;
 use crate::engine_loop::{Duty, EngineLoop};
 use crate::error::StartError;
 use crate::host::Host;
@@ -22,6 +23,7 @@ use crate::http;
 use crate::janitor::Janitor;
 use crate::lock::{LockError, Place, StateLock};
 use crate::log::{LogLine, LogSink};
+use crate::pace::Pace;
 use crate::project::Project;
 use crate::scribe::Scribe;
 use crate::shared::{Parts, Shared, adapters, locked};
@@ -73,6 +75,7 @@ impl Daemon {
     /// # Errors
     /// Another daemon serves it, or something it needs cannot be used.
     pub fn start(project: &Project, options: Options, log: LogSink) -> Result<Self, StartError> {
+        descriptors::check()?;
         let (purpose, verbose) = ("orch serve", options.verbose);
         let lock = take_lock_after_commands(project, purpose)?;
         let signals = options.signals;
@@ -344,6 +347,8 @@ impl Foundation {
             ending: None,
             owing: true,
             unrecorded: Vec::new(),
+            pace: Pace::default(),
+            held_back: false,
             landing_waiters: std::collections::BTreeMap::new(),
             settle_waiters: Vec::new(),
             broken: None,

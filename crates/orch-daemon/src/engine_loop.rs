@@ -8,11 +8,13 @@ mod over;
 mod points;
 mod turn;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use orch_core::config::Config;
 use orch_core::engine::{self, Input, Permit};
 use orch_core::event::{Event, EventKind};
 use orch_core::ledger::LedgerError;
@@ -22,11 +24,12 @@ use orch_core::wait::Service;
 use orch_core::{TaskId, Timestamp};
 use orch_host::failpoint::{self, Point};
 use orch_store::sqlite::SqliteStore;
-use orch_store::{Reader, Store};
+use orch_store::{Reader, Store, Transaction};
 
 use crate::clock;
 use crate::host::Host;
 use crate::log::{LogLine, chain};
+use crate::pace::Pace;
 use crate::scribe::Scribe;
 use crate::shared::Shared;
 use crate::wake::{End, Ending, NotDone, Reply, Wake};
@@ -66,6 +69,9 @@ pub(crate) struct EngineLoop {
     pub owing: bool,
     /// Host inputs whose transaction failed.
     pub unrecorded: Vec<Input>,
+    pub pace: Pace,
+    /// The last plan started nothing because of the pace.
+    pub held_back: bool,
     pub landing_waiters: BTreeMap<TaskId, Vec<Reply>>,
     /// Why the store will not take anything any more.
     pub broken: Option<String>,
@@ -288,18 +294,21 @@ impl EngineLoop {
             .map(|item| (item.input, item.reply))
             .unzip();
         let permit_only;
+        let rests = self.keep_pace(&inputs);
+        let careful = self.pace.is_careful();
         let permit = match (&self.duty, self.ending) {
             (_, Some(_)) | (Duty::Answer, _) => Permit::Nothing,
-            _ if self.shared.look_for_shortage() => Permit::Nothing,
+            _ if self.shared.look_for_shortage() || rests => Permit::Nothing,
             (Duty::Only(tasks), None) => {
                 permit_only = tasks.clone();
                 Permit::Only(&permit_only)
             }
             (Duty::Serve | Duty::Once, None) => Permit::Everything,
         };
-        let outcome = self
-            .store
-            .transact(|ledger| transaction(ledger, &inputs, permit, &config.core, self.last_event));
+        let outcome = self.store.transact(|ledger| {
+            let config = paced(ledger, &config.core, careful)?;
+            transaction(ledger, &inputs, permit, &config, self.last_event)
+        });
         match outcome {
             Ok(recorded) => {
                 points::committed(&inputs, &recorded.effects);
@@ -311,6 +320,28 @@ impl EngineLoop {
                 false
             }
         }
+    }
+
+    /// Whether nothing may be started now, after the machine had nothing left for a start.
+    fn keep_pace(&mut self, inputs: &[Input]) -> bool {
+        let now = Instant::now();
+        let change = self.pace.heed(inputs, now);
+        if let Some(held) = change {
+            self.shared.set_put_off(held);
+            let (level, message) = match held {
+                true => (
+                    "warn",
+                    "the machine had nothing left for a start: the next are tried one at a time, \
+                     after a pause",
+                ),
+                false => ("info", "an agent could be started again; work goes on"),
+            };
+            self.shared
+                .log
+                .say(LogLine::note(level, "starts_paced", message));
+        }
+        self.held_back = self.pace.rests(now);
+        self.held_back
     }
 
     /// Tells those who asked; keeps what the host reported for the next turn.
@@ -359,7 +390,13 @@ impl EngineLoop {
             // Not a busy loop, should it be the tick that was not taken.
             self.next_due = None;
         }
-        let lines = recorded.facts.iter().map(|fact| LogLine::fact(&fact.event));
+        let redactor = self.shared.redactor();
+        let lines = recorded.facts.iter().map(|fact| {
+            let mut line = LogLine::fact(&fact.event);
+            let message = line.message.take();
+            line.message = message.map(|message| redactor.text(&message).into_owned());
+            line
+        });
         self.shared.log.say_all(lines.collect());
         if let Some(last) = recorded.facts.last() {
             self.last_event = last.seq;
@@ -454,6 +491,21 @@ impl EngineLoop {
             .log
             .say(LogLine::note("error", "trouble", message));
     }
+}
+
+/// The configuration to plan with: no more than one more agent where starts are tried carefully.
+fn paced<'a>(
+    ledger: &mut dyn Transaction,
+    config: &'a Config,
+    careful: bool,
+) -> Result<Cow<'a, Config>, LedgerError> {
+    if !careful {
+        return Ok(Cow::Borrowed(config));
+    }
+    let live = u32::try_from(ledger.live_runs()?.len()).unwrap_or(u32::MAX);
+    let mut config = config.clone();
+    config.max_agents = config.max_agents.min(live.saturating_add(1));
+    Ok(Cow::Owned(config))
 }
 
 /// Tells those who wait that nothing was done.

@@ -7,6 +7,7 @@ use orch_host::git::GitError;
 use orch_store::StoreError;
 
 use crate::config::ConfigError;
+use crate::descriptors;
 use crate::project::ProjectError;
 
 /// Why the daemon, or a command in its stead, could not start.
@@ -56,6 +57,15 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Too few files may be open in this process.
+    #[error(
+        "only {limit} files may be open, and serving a project takes {}",
+        descriptors::LEAST
+    )]
+    TooFewDescriptors {
+        /// How many may be.
+        limit: u64,
+    },
     /// A task that was named does not exist.
     #[error("there is no task {0}")]
     NoSuchTask(String),
@@ -79,6 +89,7 @@ impl StartError {
                 _ => "internal",
             },
             Self::DatabaseMissing { .. } | Self::Strangers { .. } => "conflict",
+            Self::TooFewDescriptors { .. } => "descriptors",
             Self::NoSuchTask(_) => "not_found",
         }
     }
@@ -96,6 +107,11 @@ impl StartError {
             )),
             Self::Strangers { .. } => Some(
                 "the database may be an older copy: wait until they have ended, or end them"
+                    .to_owned(),
+            ),
+            Self::TooFewDescriptors { .. } => Some(
+                "raise the limit where orch is started: 'ulimit -n 1024', or LimitNOFILE= in its \
+                 systemd unit"
                     .to_owned(),
             ),
             Self::NoSuchTask(_) => Some("'orch task list' shows what there is".to_owned()),

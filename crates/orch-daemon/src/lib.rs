@@ -4,13 +4,16 @@
 //! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
 //! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
 
+pub mod brief;
 mod careful;
 mod cleanup;
 mod clock;
 pub mod config;
 mod connect;
+pub mod consent;
 mod convert;
 mod daemon;
+mod descriptors;
 pub mod doctor;
 mod engine_loop;
 mod error;
@@ -21,7 +24,9 @@ mod janitor;
 mod lock;
 mod log;
 pub mod notify;
+mod pace;
 pub mod project;
+mod redact;
 mod scribe;
 mod shared;
 mod signals;
@@ -37,3 +42,8 @@ pub use init::{InitError, init};
 pub use log::{LogLine, LogSink};
 pub use shared::{adapters, plain_program};
 pub use wake::End;
+
+/// The kinds of agents, for commands that show them.
+pub use orch_host::adapter as kinds;
+/// Where the programs of agents are, and which versions.
+pub use orch_host::facts::program;

@@ -195,6 +195,12 @@ impl Project {
         })
     }
 
+    /// What somebody has agreed to that agents' programs read.
+    #[must_use]
+    pub fn trusted(&self) -> PathBuf {
+        self.state.join("trusted")
+    }
+
     /// The database.
     #[must_use]
     pub fn database(&self) -> PathBuf {

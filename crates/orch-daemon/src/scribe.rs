@@ -166,6 +166,7 @@ mod tests {
             agent: "worker".parse().unwrap(),
             adapter: "shell".to_owned(),
             boot: None,
+            resumed_session: None,
             attempt,
             state: RunState::Starting,
             stop: None,

@@ -1,10 +1,12 @@
 //! What several threads of the daemon look at: configuration, service state, and what is new.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use orch_core::wait::Service;
+use orch_core::RunId;
+use orch_core::wait::{Service, Wait};
 use orch_store::{Reader, StoreError};
 use tokio::sync::watch;
 
@@ -12,6 +14,7 @@ use crate::config::{self, Loaded};
 use crate::lock::Place;
 use crate::log::{LogLine, LogSink};
 use crate::project::Project;
+use crate::redact::Redactor;
 use crate::space::{self, Shortage};
 use crate::wake::Wake;
 
@@ -33,11 +36,16 @@ pub(crate) struct Shared {
     ground: Vec<Place>,
     idle_readers: Mutex<Vec<Box<dyn Reader>>>,
     config: RwLock<Arc<Loaded>>,
+    redactor: RwLock<Arc<Redactor>>,
     config_error: Mutex<Option<String>>,
     max_agents: Option<u32>,
     service: AtomicU8,
     /// Why nothing is started although somebody serves.
     shortage: Mutex<Option<Shortage>>,
+    /// What keeps the end of a live run from being recorded, or what is being done for it.
+    hindered: Mutex<BTreeMap<RunId, Wait>>,
+    /// Starts are put off because the machine had nothing left for one.
+    put_off: AtomicBool,
     news: watch::Sender<u64>,
     output: watch::Sender<u64>,
 }
@@ -66,11 +74,14 @@ impl Shared {
             wakes: parts.wakes,
             ground: parts.ground,
             idle_readers: Mutex::default(),
+            redactor: RwLock::new(Arc::new(Redactor::of(&config, std::env::vars_os()))),
             config: RwLock::new(Arc::new(config)),
             config_error: Mutex::default(),
             max_agents: parts.max_agents,
             service: AtomicU8::new(parts.service as u8),
             shortage: Mutex::default(),
+            hindered: Mutex::default(),
+            put_off: AtomicBool::new(false),
             news: watch::Sender::new(0),
             output: watch::Sender::new(0),
         }
@@ -79,6 +90,14 @@ impl Shared {
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Loaded> {
         self.config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What takes secrets out of whatever goes out.
+    pub(crate) fn redactor(&self) -> Arc<Redactor> {
+        self.redactor
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -97,6 +116,11 @@ impl Shared {
         match config::load(&self.project, &adapters()) {
             Ok(loaded) => {
                 let loaded = Arc::new(with_cap(loaded, self.max_agents));
+                let redactor = Arc::new(Redactor::of(&loaded, std::env::vars_os()));
+                *self
+                    .redactor
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = redactor;
                 *self.config.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 *locked(&self.config_error) = None;
                 log.say(LogLine::note(
@@ -135,6 +159,7 @@ impl Shared {
     pub(crate) fn service(&self) -> Service {
         match self.service.load(Ordering::Relaxed) {
             0 if self.shortage().is_some() => Service::NoSpace,
+            0 if self.put_off.load(Ordering::Relaxed) => Service::NoResources,
             0 => Service::Serving,
             1 => Service::Draining,
             _ => Service::Stopped,
@@ -144,6 +169,38 @@ impl Shared {
     /// Why nothing is started although somebody serves: what the loop found last.
     pub(crate) fn shortage(&self) -> Option<Shortage> {
         locked(&self.shortage).clone()
+    }
+
+    /// Notes what the end of a live run waits for; `None` when it waits for its agent alone.
+    pub(crate) fn hinder(&self, run: &RunId, wait: Option<Wait>) {
+        let mut hindered = locked(&self.hindered);
+        match wait {
+            Some(wait) => drop(hindered.insert(run.clone(), wait)),
+            None => drop(hindered.remove(run)),
+        }
+    }
+
+    /// What the end of this run waits for, if not for its agent alone.
+    pub(crate) fn hindrance(&self, run: &RunId) -> Option<Wait> {
+        locked(&self.hindered).get(run).cloned()
+    }
+
+    /// Notes whether starts are put off because the machine had nothing left for one.
+    pub(crate) fn set_put_off(&self, put_off: bool) {
+        self.put_off.store(put_off, Ordering::Relaxed);
+    }
+
+    /// Why nothing is started, or not much, in words for a person.
+    pub(crate) fn paused(&self) -> Option<String> {
+        if let Some(short) = self.shortage() {
+            return Some(short.to_string());
+        }
+        let put_off = self.put_off.load(Ordering::Relaxed);
+        put_off.then(|| {
+            "the machine had no process, descriptor or memory left for a start: agents are started \
+             one at a time, after a pause"
+                .to_owned()
+        })
     }
 
     /// Looks at the disks, and says when they have become too full or roomy again.

@@ -196,7 +196,15 @@ fn denied(name: &str) -> Option<&'static str> {
         .map(|(_, why)| *why)
 }
 
-fn is_inherited(adapter: &Adapter, name: &str) -> bool {
+/// Whether every agent takes this variable over, whatever its kind.
+#[must_use]
+pub fn is_common(name: &str) -> bool {
+    COMMON.iter().any(|pattern| matches(pattern, name))
+}
+
+/// Whether agents of this kind take this variable over without being given it by name.
+#[must_use]
+pub fn is_inherited(adapter: &Adapter, name: &str) -> bool {
     let mut patterns = COMMON.iter().chain(adapter.inherits);
     patterns.any(|pattern| matches(pattern, name)) && !adapter.never_inherits.contains(&name)
 }
@@ -314,7 +322,8 @@ mod tests {
     fn claude_gets_its_own_variables_as_well() {
         assert_eq!(
             shown(&made("claude", &[], PARENT).unwrap()),
-            "ANTHROPIC_API_KEY=key\nCLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\nCLAUDE_CONFIG_DIR=/c\n\
+            "ANTHROPIC_API_KEY=key\nCLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD=1\n\
+             CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\nCLAUDE_CONFIG_DIR=/c\n\
              DISABLE_AUTOUPDATER=1\nDISABLE_TELEMETRY=1\nGIT_AUTHOR_NAME=Dev\nHOME=/home/dev\n\
              LC_ALL=C\nNO_COLOR=1\nPATH=/bin\nTERM=dumb\nhttps_proxy=http://proxy:1"
         );

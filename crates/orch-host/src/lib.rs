@@ -3,7 +3,9 @@
 //! This crate must not know about tasks that wait, slots, retries, the database or the wire. It is
 //! told what to do and says what it saw.
 
+pub mod acp;
 pub mod adapter;
+pub mod consent;
 pub mod environment;
 pub mod errno;
 pub mod facts;

@@ -184,10 +184,11 @@ fn limits_are_told_from_errors() {
         message: "x".into(),
         until: until.map(Timestamp),
     };
-    let error = || Verdict::Error {
-        code: FailureCode::AgentError,
+    let failed = |code| Verdict::Error {
+        code,
         message: "x".into(),
     };
+    let error = || failed(FailureCode::AgentError);
     let event =
         |info: &str| format!("{{\"type\":\"rate_limit_event\",\"rate_limit_info\":{{{info}}}}}\n");
     let rejected = event(r#""status":"rejected","resetsAt":1795364103"#);
@@ -215,17 +216,20 @@ fn limits_are_told_from_errors() {
         (overage + &end(status_none), error()),
         (
             rejected.clone() + &end(r#""api_error_status":529"#),
-            error(),
+            failed(FailureCode::Overloaded),
         ),
         (
             rejected.clone() + &end(r#""subtype":"error_max_turns""#),
-            error(),
+            failed(FailureCode::TurnLimit),
         ),
         (
             rejected + &end(r#""subtype":"error_during_execution""#),
             error(),
         ),
-        (word.to_owned() + &end(r#""api_error_status":401"#), error()),
+        (
+            word.to_owned() + &end(r#""api_error_status":401"#),
+            failed(FailureCode::AuthFailed),
+        ),
     ] {
         assert_eq!(verdict(&stream), expected, "{stream}");
     }

@@ -13,7 +13,8 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{Outcome, Usage};
 use orch_core::text::excerpt;
 use orch_host::adapter::AgentEvent;
-use recorded::Recorded;
+use recorded::hostile::{Chance, flipped, lines, rearranged};
+use recorded::{Recorded, read};
 
 #[test]
 fn recorded_transcripts_mean_what_the_table_says() {
@@ -43,6 +44,134 @@ fn every_event_can_be_read_and_put_into_words() {
             .collect();
         insta::assert_snapshot!(format!("{kind}-words"), lines.join("\n"));
     }
+}
+
+/// Longest transcript that is mistreated, bytes. The longer ones say nothing else.
+const MISTREATED_BYTES: usize = 20_000;
+/// How often each transcript is mistreated in each way.
+const ROUNDS: u64 = 60;
+
+/// Transcripts that are mistreated.
+fn victims() -> Vec<Recorded> {
+    let all = recorded::all().into_iter().flat_map(|(_, all)| all);
+    let short = |it: &Recorded| (1..MISTREATED_BYTES).contains(&it.stdout.len());
+    all.filter(short).collect()
+}
+
+/// Whether this output, with the exit status it was recorded with, is called a success.
+fn succeeds(recorded: &Recorded, stdout: &[u8]) -> bool {
+    let verdict = recorded.explained(read(recorded.adapter, stdout).1.verdict);
+    match recorded.outcome(&verdict) {
+        Some(outcome) => outcome == Outcome::Completed,
+        None => verdict == Verdict::Success,
+    }
+}
+
+/// Promise 3: what is cut off, lost, doubled or out of order says no more than what was said. So a
+/// failure stays one, however much of it arrives.
+#[test]
+fn a_failure_that_is_cut_or_rearranged_never_becomes_a_success() {
+    let failures: Vec<Recorded> = victims()
+        .into_iter()
+        .filter(|it| !succeeds(it, &it.stdout))
+        .collect();
+    assert!(failures.len() >= 40, "{}", failures.len());
+    for (seed, failure) in (0..).zip(&failures) {
+        let mut chance = Chance::new(seed);
+        let check = |bytes: &[u8], how: &str| {
+            let name = (failure.adapter.name, &failure.name);
+            let text = String::from_utf8_lossy(bytes);
+            assert!(!succeeds(failure, bytes), "{name:?} {how}:\n{text}");
+        };
+        let said = lines(&failure.stdout);
+        for count in 0..said.len() {
+            let (before, after) = said.split_at(count);
+            check(&before.concat(), "cut after a line");
+            check(&[before, &after[1..]].concat().concat(), "a line lost");
+            check(
+                &[before, &after[..1], after].concat().concat(),
+                "a line doubled",
+            );
+        }
+        for _ in 0..ROUNDS {
+            let end = chance.below(failure.stdout.len());
+            check(&failure.stdout[..end], "cut");
+            check(&rearranged(&failure.stdout, &mut chance), "rearranged");
+        }
+    }
+}
+
+/// A success needs its final word: what is cut off before it is none.
+#[test]
+fn a_success_that_is_cut_before_its_final_word_is_none() {
+    let mut count = 0;
+    for success in victims() {
+        let is_success = read(success.adapter, &success.stdout).1.verdict == Verdict::Success;
+        // Some have no word that is the final one, and are judged when there is no more.
+        let Some(before) = before_the_final_word(&success).filter(|_| is_success) else {
+            continue;
+        };
+        let mut end = 0;
+        for line in lines(before) {
+            end += line.len();
+            let verdict = read(success.adapter, &before[..end]).1.verdict;
+            assert_ne!(verdict, Verdict::Success, "{}", success.name);
+        }
+        count += 1;
+    }
+    assert!(count >= 30, "{count}");
+}
+
+fn before_the_final_word(recorded: &Recorded) -> Option<&[u8]> {
+    let mut reader = (recorded.adapter.reader)();
+    let mut end = 0;
+    for line in lines(&recorded.stdout) {
+        reader.line(line.trim_ascii_end());
+        if reader.terminal_seen() {
+            return Some(&recorded.stdout[..end]);
+        }
+        end += line.len();
+    }
+    None
+}
+
+/// Bits that flip may turn any word into another. Whatever they make of a transcript, it is read;
+/// and if it is called a success, then some line of it says so by itself.
+#[test]
+fn flipped_bits_are_read_and_make_no_success_that_no_line_says() {
+    for (seed, victim) in (0..).zip(victims()) {
+        let mut chance = Chance::new(1_000 + seed);
+        for _ in 0..ROUNDS {
+            let bytes = flipped(&victim.stdout, &mut chance);
+            let (events, summary) = read(victim.adapter, &bytes);
+            for event in events {
+                let data = event.data.get();
+                assert!(
+                    serde_json::from_str::<serde_json::Value>(data).is_ok(),
+                    "{data}"
+                );
+                assert!(!data.contains('\n'), "{data}");
+            }
+            if summary.verdict == Verdict::Success {
+                assert!(said_by_a_line(&victim, &bytes), "{}", victim.name);
+            }
+        }
+    }
+}
+
+/// Whether there is a line after which, and not before, everything amounts to a success.
+fn said_by_a_line(victim: &Recorded, bytes: &[u8]) -> bool {
+    let mut reader = (victim.adapter.reader)();
+    let (mut before, mut turned) = (reader.summary().verdict, false);
+    for line in bytes.split(|&byte| byte == b'\n') {
+        reader.line(line);
+        let after = reader.summary().verdict;
+        let line = line.trim_ascii();
+        let is_object = line.starts_with(b"{") && line.ends_with(b"}");
+        turned |= before != Verdict::Success && after == Verdict::Success && is_object;
+        before = after;
+    }
+    turned
 }
 
 /// What is recorded of a run, in sentences.

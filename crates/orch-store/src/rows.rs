@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use orch_core::Timestamp;
 use orch_core::event::Event;
-use orch_core::run::{Ending, Exit, Failure, Outcome, Run, RunState, RunStatus, Usage};
+use orch_core::run::{Changes, Ending, Exit, Failure, Outcome, Run, RunState, RunStatus, Usage};
 use orch_core::task::{Hold, Lane, Priority, Review, Task, TaskState, TaskStatus};
 use rusqlite::types::{FromSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Row, ToSql};
@@ -21,7 +21,7 @@ use crate::Recorded;
 
 /// The columns of a task that a write names, in the order of [`task_values`]. The long texts come
 /// last, so that reading the others does not follow their pages.
-pub(crate) const TASK_COLUMNS: [&str; 34] = [
+pub(crate) const TASK_COLUMNS: [&str; 35] = [
     "id",
     "title",
     "status",
@@ -41,6 +41,7 @@ pub(crate) const TASK_COLUMNS: [&str; 34] = [
     "workspace",
     "review_mode",
     "on_lost",
+    "require",
     "attempts",
     "max_attempts",
     "runs",
@@ -59,7 +60,7 @@ pub(crate) const TASK_COLUMNS: [&str; 34] = [
 ];
 
 /// The columns of a run that a write names, in the order of [`run_values`].
-pub(crate) const RUN_COLUMNS: [&str; 29] = [
+pub(crate) const RUN_COLUMNS: [&str; 33] = [
     "id",
     "task",
     "agent",
@@ -69,6 +70,7 @@ pub(crate) const RUN_COLUMNS: [&str; 29] = [
     "stop",
     "branch",
     "boot",
+    "resumed_session",
     "created_at",
     "started_at",
     "finished_at",
@@ -84,8 +86,11 @@ pub(crate) const RUN_COLUMNS: [&str; 29] = [
     "cache_read_tokens",
     "cache_write_tokens",
     "cost_usd",
+    "cost_estimated",
     "session_id",
     "commit_id",
+    "files_changed",
+    "commits_made",
     "events",
     "warnings",
     "result",
@@ -209,6 +214,7 @@ pub(crate) fn task_values(task: &Task) -> [Column<'_>; TASK_COLUMNS.len()] {
         Column::text(task.workspace.as_str()),
         Column::text(task.review.as_str()),
         Column::text(task.on_lost.as_str()),
+        Column::maybe_text(task.require.map(|require| require.as_str())),
         Column::count(task.attempts.into()),
         Column::count(task.max_attempts.into()),
         Column::count(task.runs.into()),
@@ -252,6 +258,10 @@ pub(crate) fn run_values(run: &Run) -> [Column<'_>; RUN_COLUMNS.len()] {
         _ => None,
     };
     let usage = ending.map(|ending| ending.usage).unwrap_or_default();
+    // No number at all is how SQLite stores what is not a number.
+    let cost_usd = usage.cost_usd.filter(|cost| !cost.is_nan());
+    let cost_estimated = cost_usd.and_then(|_| ending.map(|ending| ending.cost_estimated.into()));
+    let changes = ending.and_then(|ending| ending.changes);
     [
         Column::text(run.id.as_str()),
         Column::text(run.task.as_str()),
@@ -262,6 +272,7 @@ pub(crate) fn run_values(run: &Run) -> [Column<'_>; RUN_COLUMNS.len()] {
         Column::maybe_text(run.stop.map(|stop| stop.as_str())),
         Column::maybe_text(run.branch.as_deref()),
         Column::maybe_text(run.boot.as_deref()),
+        Column::maybe_text(run.resumed_session.as_deref()),
         Column::time(run.created_at),
         Column::maybe_time(run.started_at),
         Column::maybe_time(ending.map(|ending| ending.finished_at)),
@@ -276,9 +287,12 @@ pub(crate) fn run_values(run: &Run) -> [Column<'_>; RUN_COLUMNS.len()] {
         Column::maybe_count(usage.output_tokens),
         Column::maybe_count(usage.cache_read_tokens),
         Column::maybe_count(usage.cache_write_tokens),
-        usage.cost_usd.map_or(Column::Null, Column::Real),
+        cost_usd.map_or(Column::Null, Column::Real),
+        cost_estimated.map_or(Column::Null, Column::Integer),
         Column::maybe_text(ending.and_then(|ending| ending.session_id.as_deref())),
         Column::maybe_text(ending.and_then(|ending| ending.commit.as_deref())),
+        Column::maybe_count(changes.map(|changes| changes.files)),
+        Column::maybe_count(changes.map(|changes| changes.commits)),
         Column::maybe_count(ending.map(|ending| ending.events)),
         ending.map_or(Column::Null, |ending| Column::list(&ending.warnings)),
         Column::maybe_text(ending.and_then(|ending| ending.result.as_deref())),
@@ -407,6 +421,14 @@ impl<'a, 'b> Fields<'a, 'b> {
         })
     }
 
+    fn changes(&mut self) -> rusqlite::Result<Option<Changes>> {
+        let files = self.maybe_count()?;
+        let commits = self.maybe_count()?;
+        Ok(files
+            .zip(commits)
+            .map(|(files, commits)| Changes { files, commits }))
+    }
+
     /// The error for a column whose value this program never writes.
     fn damage(&self, what: String) -> rusqlite::Error {
         let at = self.next.saturating_sub(1);
@@ -439,6 +461,7 @@ pub(crate) fn read_task(row: &Row<'_>) -> rusqlite::Result<Task> {
         workspace: fields.word()?,
         review: fields.word()?,
         on_lost: fields.word()?,
+        require: fields.maybe_word()?,
         attempts: fields.count()?,
         max_attempts: fields.count()?,
         runs: fields.count()?,
@@ -509,6 +532,7 @@ pub(crate) fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
         stop: fields.maybe_word()?,
         branch: fields.take()?,
         boot: fields.take()?,
+        resumed_session: fields.take()?,
         created_at: fields.time()?,
         started_at: fields.maybe_time()?,
         state: read_run_state(&mut fields, status)?,
@@ -546,8 +570,10 @@ fn read_run_state(fields: &mut Fields<'_, '_>, status: RunStatus) -> rusqlite::R
             cache_write_tokens: fields.maybe_count()?,
             cost_usd: fields.take()?,
         },
+        cost_estimated: fields.take::<Option<bool>>()?.unwrap_or(false),
         session_id: fields.take()?,
         commit: fields.take()?,
+        changes: fields.changes()?,
         events: fields.count()?,
         warnings: fields.list()?,
         result: fields.take()?,

@@ -263,10 +263,27 @@ pub enum Agent {
     /// Add an agent
     #[command(after_help = "Examples:\n  \
         orch agent add coder --adapter claude --model sonnet\n  \
-        orch agent add tests --adapter shell --command 'make test' --label tests")]
+        orch agent add tests --adapter shell --command 'make test' --label tests\n  \
+        orch agent add fast --adapter claude --env ANTHROPIC_API_KEY --mcp tools.json\n\n\
+        'orch agent adapters' lists the kinds of agents and what each can do.")]
     Add(Box<AgentAdd>),
     /// List agents and what they do
     List,
+    /// List the kinds of agents and what each can do and tell
+    #[command(after_help = "'not run' means that only its documentation was read.")]
+    Adapters,
+    /// Have an agent do a tiny real task in a throw-away repository, and say what works
+    #[command(after_help = "Example:\n  orch agent test coder\n\n\
+        It costs a few tokens. Ends with 0 if all works, 1 if something does not, and 5 if its \
+        program\ncannot be started.")]
+    Test(AgentTest),
+    /// Agree to files of the repository that agents' programs read by themselves
+    #[command(
+        after_help = "Examples:\n  orch agent trust --list\n  orch agent trust\n\n\
+        Such files can run code: settings with hooks, MCP servers, plugins. No agent is started on\n\
+        one whose content nobody has agreed to. A changed file must be agreed to again."
+    )]
+    Trust(AgentTrust),
     /// Show one agent
     Show(AgentName),
     /// Change an agent
@@ -288,14 +305,36 @@ pub struct AgentName {
     pub name: String,
 }
 
+// `orch agent trust`
+#[derive(Debug, Args)]
+pub struct AgentTrust {
+    /// Only list them
+    #[arg(long, conflicts_with = "yes")]
+    pub list: bool,
+    /// Agree without being asked
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+// `orch agent test`
+#[derive(Debug, Args)]
+pub struct AgentTest {
+    /// The agent
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Longest the tiny task may take
+    #[arg(long, value_name = "TIME", value_parser = duration::milliseconds, default_value = "5m")]
+    pub timeout: u64,
+}
+
 // `orch agent add`
 #[derive(Debug, Args)]
 pub struct AgentAdd {
     /// Its name: letters, digits, '.', '_' and '-'
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// The kind of agent: claude, shell
-    #[arg(long, value_name = "KIND")]
+    /// What kind of agent it is
+    #[arg(long, value_name = "KIND", help = kinds())]
     pub adapter: String,
     #[command(flatten)]
     pub settings: AgentSettings,
@@ -310,8 +349,8 @@ pub struct AgentEdit {
     /// The agent
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// The kind of agent
-    #[arg(long, value_name = "KIND")]
+    /// What kind of agent it is
+    #[arg(long, value_name = "KIND", help = kinds())]
     pub adapter: Option<String>,
     #[command(flatten)]
     pub settings: AgentSettings,
@@ -338,7 +377,7 @@ pub struct AgentSettings {
     /// How hard it is to think, in the words of its own program
     #[arg(long, value_name = "EFFORT")]
     pub effort: Option<String>,
-    /// A file of MCP servers for it
+    /// A file of MCP servers for it: {"mcpServers": {…}}; '' takes it away
     #[arg(long, value_name = "FILE")]
     pub mcp: Option<String>,
     /// What a success must have left behind: nothing, changes or commit
@@ -356,8 +395,8 @@ pub struct AgentSettings {
     /// Runs it may have at once
     #[arg(long, value_name = "N")]
     pub max_parallel: Option<u32>,
-    /// A variable for its environment; $NAME takes the value from yours at start
-    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    /// A variable for its environment; KEY alone, or $NAME as the value, takes yours at start
+    #[arg(long, value_name = "KEY[=VALUE]", value_parser = variable)]
     pub env: Vec<(String, String)>,
     /// A further argument for its command
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
@@ -379,6 +418,9 @@ pub enum Task {
     List(TaskList),
     /// Show a task in full
     Show(TaskId),
+    /// Print what an agent would be told about a task now, word for word
+    #[command(after_help = "Example:\n  orch task prompt tsk_7m3k > prompt.txt")]
+    Prompt(TaskPrompt),
     /// Change a task that is waiting
     #[command(after_help = "Example:\n  orch task edit tsk_7m3k -p 1 --timeout 2h")]
     Edit(Box<TaskEdit>),
@@ -395,6 +437,11 @@ pub enum Task {
     /// Send the work of a task back with your words
     #[command(after_help = "Example:\n  orch task reject tsk_7m3k -r \"The tests do not run.\"")]
     Reject(TaskReject),
+    /// Send a task that ended, or is in review, back to its agent with a message
+    #[command(after_help = "The agent goes on with its session where it can; \
+        then it still knows what it did.\n\n\
+        Example:\n  orch task resume tsk_7m3k -m \"Document it, too.\"")]
+    Resume(TaskResume),
     /// Forget a task; 'orch rescue' can bring its work back for a while
     Delete(TaskIds),
 }
@@ -405,6 +452,17 @@ pub struct TaskId {
     /// The task: its id, or the beginning of it
     #[arg(value_name = "TASK", value_parser = ids::task)]
     pub task: String,
+}
+
+// `orch task prompt`
+#[derive(Debug, Args)]
+pub struct TaskPrompt {
+    /// The task: its id, or the beginning of it
+    #[arg(value_name = "TASK", value_parser = ids::task)]
+    pub task: String,
+    /// The agent that is told; the one that would take it unless given
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
 }
 
 // Tasks by their ids.
@@ -455,6 +513,9 @@ pub struct TaskAdd {
     /// What to do when nobody can know how a run ended
     #[arg(long, value_name = "HOW", value_enum)]
     pub on_lost: Option<OnLost>,
+    /// What a success must have left behind
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub require: Option<Require>,
     /// Attempts it may have
     #[arg(long, value_name = "N")]
     pub max_attempts: Option<u32>,
@@ -496,6 +557,17 @@ pub enum OnLost {
     Retry,
     /// Ask you
     Ask,
+}
+
+/// What a success must have left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Require {
+    /// Nothing: the agent's word is enough
+    Nothing,
+    /// A changed file, whoever committed it
+    Changes,
+    /// A commit of the agent's own
+    Commit,
 }
 
 // `orch task list`
@@ -605,6 +677,17 @@ pub struct TaskReject {
     /// What is wrong, for the agent; '-' reads it from standard input
     #[arg(short, long, value_name = "WHY", allow_hyphen_values = true)]
     pub reason: String,
+}
+
+// `orch task resume`
+#[derive(Debug, Args)]
+pub struct TaskResume {
+    /// The task: its id, or the beginning of it
+    #[arg(value_name = "TASK", value_parser = ids::task)]
+    pub task: String,
+    /// What the agent is to know; '-' reads it from standard input
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub message: String,
 }
 
 // `orch run`
@@ -785,10 +868,17 @@ pub fn word<T: ValueEnum>(value: T) -> String {
     possible.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
+/// The help of `--adapter`.
+fn kinds() -> String {
+    format!("The kind of agent: {}", orch_daemon::adapters().join(", "))
+}
+
+/// A variable and its value. A name alone refers to the caller's variable of that name.
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE".to_owned()),
+        None if !text.is_empty() => Ok((text.to_owned(), format!("${text}"))),
+        _ => Err("write it as KEY or KEY=VALUE".to_owned()),
     }
 }
 

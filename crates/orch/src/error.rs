@@ -183,7 +183,7 @@ fn kind_of(code: &str) -> Kind {
         "locked" | "conflict" => Kind::Conflict,
         "unreachable" | "version_mismatch" => Kind::Unreachable,
         "config" | "usage" => Kind::Usage,
-        "disk" => Kind::Limit,
+        "disk" | "descriptors" => Kind::Limit,
         "not_allowed" => Kind::NotAllowed,
         "busy" => Kind::TryLater,
         _ => Kind::Internal,

@@ -13,6 +13,7 @@ mod follow;
 mod ids;
 mod json;
 mod printer;
+mod scratch;
 mod suggest;
 mod table;
 mod untrusted;
@@ -25,7 +26,7 @@ use std::path::Path;
 use context::Context;
 use error::UserError;
 use exit::Ending;
-use orch_host::supervise;
+use orch_host::{acp, supervise};
 
 fn main() {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -36,14 +37,18 @@ fn main() {
     std::process::exit(code);
 }
 
-/// The subcommands that are not for people: the process that owns one run's agent, and the one
-/// that makes these. A shim lives as long as its agent and there is one per run, so it gets by
-/// without anything that a person's command line needs.
+/// The subcommands that are not for people: the process that owns one run's agent, the one that
+/// makes these, and the one that speaks with an agent that must be spoken to. They live as long as
+/// their agent and there is one per run, so they get by without anything that a person's command
+/// line needs.
 fn shim(arguments: &[OsString]) -> Option<i32> {
     let command = arguments.get(1)?;
     #[cfg(target_os = "linux")]
     if command == OsStr::new(supervise::SHIMS_COMMAND) {
         return Some(supervise::shims_main());
+    }
+    if command == OsStr::new(acp::ACP_COMMAND) {
+        return Some(acp::acp_main(&arguments[2..]));
     }
     let directory = arguments.get(2)?;
     (command == OsStr::new(supervise::SHIM_COMMAND))

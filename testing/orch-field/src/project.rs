@@ -5,10 +5,18 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use orch_api::client::Client;
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// How long a daemon may be silent while something is waited for. Far above what a busy machine
+/// needs, and below what a person or a CI waits for.
+const GIVE_UP: Duration = Duration::from_secs(180);
+/// Lines of the log that are shown then.
+const SHOWN: usize = 40;
 
 /// A git repository with an orch project in it, gone when dropped.
 pub struct Project {
@@ -105,7 +113,13 @@ impl Project {
         lossy(&output.stdout)
     }
 
-    pub(crate) fn clean(&self, program: impl AsRef<OsStr>) -> Command {
+    /// The `orch` under test.
+    pub fn binary(&self) -> &str {
+        self.binary.to_str().expect("cargo's paths are UTF-8")
+    }
+
+    /// Any program in the repository, with nothing of the test's own environment.
+    pub fn clean(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.root())
@@ -207,7 +221,15 @@ impl Project {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let output = child.stdout.take().unwrap();
+        let (said, lines) = channel();
+        std::thread::spawn(move || {
+            // Whoever listened no more needs no more.
+            let _ = BufReader::new(output)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| said.send(line));
+        });
         let mut served = Served {
             child,
             lines,
@@ -228,7 +250,7 @@ fn tested_binary() -> PathBuf {
 /// A daemon, ended when dropped.
 pub struct Served {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    lines: Receiver<String>,
     /// Every line so far.
     pub seen: Vec<Value>,
 }
@@ -240,6 +262,10 @@ impl Served {
     }
 
     /// Reads the log until a line of interest comes.
+    ///
+    /// # Panics
+    /// The daemon ended, or said nothing for minutes.
+    #[track_caller]
     pub fn wait_for(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         loop {
             let line = self.next().expect("the daemon ended without saying it");
@@ -250,20 +276,36 @@ impl Served {
     }
 
     /// Reads the log until this event has been said `count` times.
+    #[track_caller]
     pub fn wait_for_events(&mut self, event: &str, count: usize) {
         for _ in 0..count {
             self.wait_for(|line| line["event"] == event);
         }
     }
 
+    /// The next line; `None` when the daemon has ended.
+    #[track_caller]
     fn next(&mut self) -> Option<Value> {
-        let mut text = String::new();
-        if self.lines.read_line(&mut text).unwrap() == 0 {
-            return None;
-        }
+        let text = match self.lines.recv_timeout(GIVE_UP) {
+            Ok(text) => text,
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => self.give_up(),
+        };
         let line: Value = serde_json::from_str(&text).unwrap();
         self.seen.push(line.clone());
         Some(line)
+    }
+
+    /// Says what was seen last. What was waited for is where the test was.
+    #[track_caller]
+    fn give_up(&self) -> ! {
+        let last = self.seen.len().saturating_sub(SHOWN);
+        let lines: Vec<String> = self.seen[last..].iter().map(Value::to_string).collect();
+        panic!(
+            "the daemon (pid {}) said nothing for {GIVE_UP:?}; its last words:\n{}",
+            self.child.id(),
+            lines.join("\n")
+        );
     }
 
     /// Sends a signal by number to the daemon alone.
@@ -282,6 +324,13 @@ impl Served {
     pub fn ended(mut self) -> Option<i32> {
         while self.next().is_some() {}
         self.child.wait().unwrap().code()
+    }
+
+    /// The same, for a daemon that must end well; every line it said.
+    pub fn ended_having_seen(mut self) -> Vec<Value> {
+        while self.next().is_some() {}
+        assert!(self.child.wait().unwrap().success());
+        std::mem::take(&mut self.seen)
     }
 }
 

@@ -565,6 +565,9 @@ fn report(run: &Run, end: End, finished_at: Timestamp, machine: &Machine<'_>) ->
     let result = machine.host.said(&run.id);
     Report {
         result: result.map(|(at, words)| format!("{words:?} at {at}")),
+        session_id: machine.host.session(&run.id),
+        changes: run.branch.as_ref().map(|_| machine.host.changes(&run.id)),
+        branch: run.branch.as_ref().map(|_| machine.host.branch(&run.task)),
         ..Report::bare(end, finished_at)
     }
 }

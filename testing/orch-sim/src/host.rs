@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use orch_core::outcome::{Enforced, Verdict};
-use orch_core::run::{Exit, Failure, FailureCode, Run};
+use orch_core::run::{Changes, Exit, Failure, FailureCode, Run};
 use orch_core::task::Task;
 use orch_core::{RunId, TaskId, Timestamp};
 
@@ -21,6 +21,8 @@ use crate::script::{Launch, OnTerm, Script, Words};
 const GRACE_MS: i64 = 10_000;
 /// How long a child may hold the output after the agent has ended, milliseconds.
 const LEAK_GRACE_MS: i64 = 2_000;
+/// How often the session that an agent is to go on with is gone, of a thousand.
+const SESSION_GONE: u32 = 150;
 /// How often a file that was not flushed is gone after a reboot, of a thousand.
 const UNFLUSHED_LOST: u32 = 500;
 /// The adapter that has no result event.
@@ -101,6 +103,7 @@ struct Shim {
     run: RunId,
     task: TaskId,
     adapter: String,
+    resumed_session: Option<String>,
     limit: Option<(i64, Enforced)>,
     stall: Option<(i64, Enforced)>,
     phase: ShimPhase,
@@ -122,6 +125,10 @@ pub(crate) struct Process {
     pub(crate) task: TaskId,
     adapter: String,
     script: Script,
+    /// The session it said, if it came to that.
+    session: Option<String>,
+    /// What it did to its branch.
+    left: u64,
     started_at: i64,
     boot: u32,
     pub(crate) ended: Option<Ended>,
@@ -206,8 +213,9 @@ impl Host {
         agenda: &mut Agenda,
     ) -> Result<(), Failure> {
         if self.random.chance(self.rates.launch_fails) {
-            let code = match self.random.below(3) {
+            let code = match self.random.below(4) {
                 0 => FailureCode::WorkspaceFailed,
+                3 => FailureCode::NeedsConsent,
                 1 => FailureCode::SpawnFailed,
                 _ => FailureCode::NoResources,
             };
@@ -226,6 +234,7 @@ impl Host {
             run: run.id.clone(),
             task: task.id.clone(),
             adapter: run.adapter.clone(),
+            resumed_session: run.resumed_session.clone(),
             limit: limit(task.timeout_ms, |limit_ms| Enforced::Timeout { limit_ms }),
             stall: limit(task.stall_ms, |limit_ms| Enforced::Stall { limit_ms }),
             phase: ShimPhase::Forked,
@@ -237,7 +246,9 @@ impl Host {
         let moment = self.random.between(0, if slow { 4_000 } else { 60 });
         self.plan(agenda, moment, HostEvent::ShimSteps(shim));
         if self.random.chance(self.rates.shim_killed) {
-            let moment = self.random.between(0, 6_000);
+            // The short while before it has its agent is the one that matters most.
+            let last = if self.random.chance(300) { 60 } else { 6_000 };
+            let moment = self.random.between(0, last);
             self.plan(agenda, moment, HostEvent::ShimDies(shim));
         }
         Ok(())
@@ -320,8 +331,8 @@ impl Host {
             _ if adapter == SHELL => Verdict::ByExitStatus,
             None => Verdict::NoResult,
             Some((_, Words::Success)) => Verdict::Success,
-            Some((_, Words::Error)) => Verdict::Error {
-                code: FailureCode::AgentError,
+            Some((_, Words::Error(code))) => Verdict::Error {
+                code,
                 message: "it did not work".to_owned(),
             },
             Some((at, Words::Limited(code, after))) => Verdict::Limited {
@@ -336,6 +347,32 @@ impl Host {
     pub(crate) fn said(&self, run: &RunId) -> Option<(i64, Words)> {
         let last = self.processes.iter().rev().find(|it| &it.run == run);
         last.and_then(|process| process.said)
+    }
+
+    /// The session that the agent of a run said.
+    pub(crate) fn session(&self, run: &RunId) -> Option<String> {
+        let last = self.processes.iter().rev().find(|it| &it.run == run);
+        last.and_then(|process| process.session.clone())
+    }
+
+    /// What the agent of a run did to its branch.
+    pub(crate) fn changes(&self, run: &RunId) -> Changes {
+        self.left_by(|process| &process.run == run)
+    }
+
+    /// What all agents of a task did to its branch.
+    pub(crate) fn branch(&self, task: &TaskId) -> Changes {
+        self.left_by(|process| &process.task == task)
+    }
+
+    /// An agent of this machine commits every other file it changes.
+    fn left_by(&self, is_one: impl Fn(&Process) -> bool) -> Changes {
+        let files = self.processes.iter().filter(|it| is_one(it));
+        let files = files.map(|process| process.left).sum();
+        Changes {
+            files,
+            commits: files / 2,
+        }
     }
 
     /// The record of a run, if one was written.
@@ -464,7 +501,10 @@ impl Host {
     }
 
     fn start_agent(&mut self, index: usize, agenda: &mut Agenda) {
-        let script = if self.good_agents {
+        let resumes = self.shims[index].resumed_session.is_some();
+        let script = if resumes && self.random.chance(SESSION_GONE) {
+            Script::without_session(&mut self.random)
+        } else if self.good_agents {
             Script::good(&mut self.random)
         } else {
             Script::draw(&mut self.random)
@@ -473,14 +513,25 @@ impl Host {
             self.shims[index].not_started = Some(failure(code));
             return self.shim_records(index, agenda);
         }
+        let says_session = self.random.chance(800);
+        // The last one tried is to get through.
+        let left = if self.good_agents {
+            1
+        } else {
+            self.random.below(3)
+        };
         let shim = &mut self.shims[index];
         let number = self.processes.len();
         shim.phase = ShimPhase::Waiting(number);
+        let new_session = || format!("session of {}", shim.run);
+        let session = shim.resumed_session.clone().unwrap_or_else(new_session);
         self.processes.push(Process {
             run: shim.run.clone(),
             task: shim.task.clone(),
             adapter: shim.adapter.clone(),
             script,
+            session: (says_session && shim.adapter != SHELL).then_some(session),
+            left,
             started_at: agenda.now(),
             boot: self.boot,
             ended: None,

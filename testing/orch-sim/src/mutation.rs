@@ -3,7 +3,7 @@
 use orch_core::Timestamp;
 use orch_core::event::{Event, EventKind};
 use orch_core::ledger::Candidate;
-use orch_core::run::{Exit, Outcome, Run, RunState};
+use orch_core::run::{Exit, FailureCode, Outcome, Run, RunState};
 use orch_core::task::{Lane, Task, TaskState};
 
 use crate::rows::{Change, Commit, Rows};
@@ -78,6 +78,10 @@ mutations! {
     ReversesQueue => "priority_then_age",
     /// Tasks that ask for labels are overlooked.
     OverlooksLabels => "no_idle_agent",
+    /// A run begins with a session of its own although there is one to go on with.
+    ForgetsSessions => "sessions_go_on",
+    /// A success that left nothing is one although something is required.
+    OverlooksEmptiness => "success_needs_proof",
     /// A fact is not written down.
     DropsEvents => "events_tell_all",
     /// A fact gets a number twice.
@@ -142,6 +146,11 @@ impl Lie {
             (Some(Mutation::InventsSuccess), Some(Exit::Code(0)), outcome) => {
                 *outcome = Outcome::Completed;
             }
+            (Some(Mutation::OverlooksEmptiness), _, Outcome::Failed(failure))
+                if failure.code == FailureCode::NoChanges =>
+            {
+                ending.outcome = Outcome::Completed;
+            }
             (Some(Mutation::DropsEvidence), _, Outcome::Failed(failure)) => {
                 // The store refuses an empty one.
                 failure.evidence = "?".to_owned();
@@ -149,6 +158,14 @@ impl Lie {
             _ => {}
         }
         Some(run)
+    }
+
+    /// The run to insert instead of this one.
+    pub(crate) fn about_new_run(&self, run: &Run) -> Option<Run> {
+        self.is(Mutation::ForgetsSessions).then(|| Run {
+            resumed_session: None,
+            ..run.clone()
+        })
     }
 
     /// The row to insert instead of this one.

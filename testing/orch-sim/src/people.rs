@@ -7,8 +7,8 @@ use orch_core::config::{Agent, Config, TaskDefaults};
 use orch_core::policy::Backoff;
 use orch_core::request::{NewTask, Request, TaskEdit};
 use orch_core::task::{
-    Dependency, DependencyKind, OnLost, Priority, Review, ReviewMode, Task, TaskState, TaskStatus,
-    WorkspaceMode,
+    Dependency, DependencyKind, OnLost, Priority, Require, Review, ReviewMode, Task, TaskState,
+    TaskStatus, WorkspaceMode,
 };
 use orch_core::{RunId, TaskId};
 
@@ -27,12 +27,15 @@ fn agents() -> Vec<Agent> {
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         max_parallel,
         enabled: true,
+        require: None,
+        resumes: adapter != SHELL,
     };
     vec![
         agent("alice", "claude", &[], 2),
         agent("bob", SHELL, &["rust", "web"], 1),
         Agent {
             role: Some("reviewer".to_owned()),
+            require: Some(Require::Changes),
             ..agent("carol", "claude", &["docs"], 1)
         },
         agent("dave", SHELL, &[], 1),
@@ -105,7 +108,7 @@ pub(crate) fn draw_request(rows: &Rows, random: &mut Random) -> Request {
     let ids: Vec<&TaskId> = rows.tasks.keys().collect();
     let nobody = TaskId::from_entropy(random.next());
     let task = random.pick(&ids).map_or(nobody, |id| (*id).clone());
-    match random.below(20) {
+    match random.below(21) {
         0..=8 => Request::Add(Box::new(draw_task(&ids, random))),
         9 | 10 => Request::Edit {
             task,
@@ -117,6 +120,10 @@ pub(crate) fn draw_request(rows: &Rows, random: &mut Random) -> Request {
         17 | 18 => Request::Reject {
             task,
             reason: "not like this".to_owned(),
+        },
+        19 => Request::Resume {
+            task,
+            message: "and one thing more".to_owned(),
         },
         _ => Request::Delete { task },
     }
@@ -134,6 +141,9 @@ fn draw_task(ids: &[&TaskId], random: &mut Random) -> NewTask {
         stall_ms: random.chance(300).then_some(3_000),
         ..NewTask::default()
     };
+    if random.chance(200) {
+        new.require = random.pick(Require::ALL).copied();
+    }
     if random.chance(200) {
         new.on_lost = random.pick(OnLost::ALL).copied();
     }

@@ -15,7 +15,7 @@ pub(crate) enum Launch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Words {
     Success,
-    Error,
+    Error(FailureCode),
     /// A limit, lifted so many milliseconds after it was said, if that is said.
     Limited(FailureCode, Option<i64>),
 }
@@ -60,6 +60,16 @@ impl Script {
         }
     }
 
+    /// An agent that does not find its session.
+    pub(crate) fn without_session(random: &mut Random) -> Self {
+        let end = random.between(20, 200);
+        Self {
+            says: Some((end - 1, Words::Error(FailureCode::SessionGone))),
+            ends: Some((end, Exit::Code(1))),
+            ..Self::good(random)
+        }
+    }
+
     /// Any agent.
     pub(crate) fn draw(random: &mut Random) -> Self {
         let end = random.between(10, 9_000);
@@ -72,8 +82,8 @@ impl Script {
         let says = |words| Some((said, words));
         let ends = |exit| Some((end, exit));
         (script.says, script.ends) = match random.below(16) {
-            0 => (says(Words::Error), ends(Exit::Code(1))),
-            1 => (says(Words::Error), ends(Exit::Code(0))),
+            0 => (says(error(random)), ends(Exit::Code(1))),
+            1 => (says(error(random)), ends(Exit::Code(0))),
             2 => (None, ends(Exit::Code(0))),
             3 => (None, ends(Exit::Code(3))),
             4 => (None, ends(SEGFAULT)),
@@ -93,11 +103,33 @@ impl Script {
     }
 }
 
+/// What an agent may call the error it ends with.
+const ERRORS: [FailureCode; 13] = [
+    FailureCode::AgentError,
+    FailureCode::AgentError,
+    FailureCode::AuthFailed,
+    FailureCode::BadRequest,
+    FailureCode::ModelNotFound,
+    FailureCode::Overloaded,
+    FailureCode::ProviderError,
+    FailureCode::ConnectionFailed,
+    FailureCode::ContextTooLong,
+    FailureCode::Refused,
+    FailureCode::AnswerCut,
+    FailureCode::TurnLimit,
+    FailureCode::BudgetLimit,
+];
+
+fn error(random: &mut Random) -> Words {
+    let code = random.pick(&ERRORS).copied();
+    Words::Error(code.unwrap_or(FailureCode::AgentError))
+}
+
 fn on_term(random: &mut Random) -> OnTerm {
     match random.below(6) {
         0 => OnTerm::Ignores,
         1 => OnTerm::Exits(143),
-        2 => OnTerm::SaysAndExits(Words::Error, 1),
+        2 => OnTerm::SaysAndExits(Words::Error(FailureCode::AgentError), 1),
         3 => OnTerm::SaysAndExits(Words::Success, 0),
         _ => OnTerm::Dies,
     }

@@ -59,6 +59,8 @@ impl Seeder {
             labels: std::collections::BTreeSet::default(),
             max_parallel: 1_000,
             enabled: true,
+            require: None,
+            resumes: false,
         };
         let mut config = Config {
             max_agents: 1_000,

@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("orch", &["orch-api", "orch-daemon", "orch-host"]),
     ("orch-field", &["orch-api"]),
+    ("orch-model", &[]),
     ("orch-preload", &[]),
     ("orch-sim", &["orch-core", "orch-store"]),
     (
@@ -24,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "orch-api",
             "orch-core",
             "orch-field",
+            "orch-model",
             "orch-sim",
             "orch-store",
         ],

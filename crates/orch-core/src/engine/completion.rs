@@ -1,12 +1,11 @@
 //! What the host reports: runs that exist, runs that ended, branches that landed, time.
 
-use super::{Effect, End, Engine, Landing, Report, Result, Step, land};
+use super::{Effect, Engine, Landing, Report, Result, Step, land};
 use crate::event::EventKind;
 use crate::id::{RunId, TaskId};
 use crate::ledger::Ledger;
 use crate::lifecycle::{RunEvent, TaskEvent};
 use crate::limits;
-use crate::outcome::{self, Witness};
 use crate::policy::{self, Disposition};
 use crate::run::{Ending, Failure, FailureCode, Outcome, Run, RunState, StopReason};
 use crate::task::{Hold, Review, ReviewMode, Task, TaskState, WorkspaceMode};
@@ -80,7 +79,8 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             return Ok(Step::default());
         }
         let started_at = report.started_at;
-        let ending = ending(&run, report);
+        let task = self.ledger.task(&run.task)?;
+        let ending = self.ending(&run, task.as_ref(), report)?;
         // The supervisor saw the start; the daemon only heard of it.
         run.started_at = started_at.or(run.started_at);
         self.move_run(&mut run, RunEvent::Ended(Box::new(ending.clone())))?;
@@ -88,13 +88,13 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         let word = failure.map_or(run.status().as_str(), |failure| failure.code.as_str());
         let message = failure.map(|failure| failure.message.as_str());
         self.note_run(EventKind::RunEnded, &run, Some(word), message)?;
-        self.settle(&run, &ending)
+        match task {
+            Some(task) => self.settle(&run, &ending, task),
+            None => Ok(Step::default()),
+        }
     }
 
-    fn settle(&mut self, run: &Run, ending: &Ending) -> Result<Step> {
-        let Some(mut task) = self.ledger.task(&run.task)? else {
-            return Ok(Step::default());
-        };
+    fn settle(&mut self, run: &Run, ending: &Ending, mut task: Task) -> Result<Step> {
         if task.state
             != (TaskState::InProgress {
                 run: run.id.clone(),
@@ -102,7 +102,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         {
             return Ok(Step::default());
         }
-        count(&mut task, &ending.outcome);
+        count(&mut task, run, &ending.outcome);
         if run.stop == Some(StopReason::Cancel) {
             return self.cancelled(task, &ending.outcome);
         }
@@ -110,7 +110,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         let now = self.context.now;
         let backoff = self.context.config.backoff;
         match (
-            policy::dispose(&task, &ending.outcome, backoff, now, entropy),
+            policy::dispose(&task, run, &ending.outcome, backoff, now, entropy),
             ending.outcome.failure(),
         ) {
             (Disposition::Succeed, _) | (_, None) => self.succeeded(task, ending.result.clone()),
@@ -282,64 +282,15 @@ fn approval(task: &Task) -> (Vec<TaskEvent>, Vec<EventKind>) {
     (moves, facts)
 }
 
-fn count(task: &mut Task, outcome: &Outcome) {
+fn count(task: &mut Task, run: &Run, outcome: &Outcome) {
+    if policy::is_fresh_start(run, outcome) {
+        return;
+    }
     if policy::counts_as_attempt(outcome) {
         task.attempts += 1;
     }
     match outcome {
         Outcome::NotStarted(_) | Outcome::Limited { .. } => task.start_failures += 1,
         _ => task.start_failures = 0,
-    }
-}
-
-/// Applies the outcome rule to what the host found.
-fn ending(run: &Run, report: Report) -> Ending {
-    let mut warnings = report.warnings;
-    let (outcome, exit) = match report.end {
-        End::Seen {
-            exit,
-            enforced,
-            verdict,
-            logs,
-        } => {
-            let witness = Witness {
-                exit,
-                enforced,
-                stop: run.stop,
-                logs,
-            };
-            warnings.extend(outcome::mismatch(&verdict, &witness));
-            (outcome::decide(&verdict, &witness), Some(exit))
-        }
-        // A stop that came before the start leaves nothing to be surprised about.
-        End::NotStarted(failure) => match run.stop {
-            Some(StopReason::Interrupt) => (
-                Outcome::Cancelled(Failure {
-                    code: FailureCode::Interrupted,
-                    ..failure
-                }),
-                None,
-            ),
-            Some(StopReason::Cancel) => (
-                Outcome::Cancelled(Failure {
-                    code: FailureCode::CancelledByUser,
-                    ..failure
-                }),
-                None,
-            ),
-            Some(StopReason::Linger) | None => (Outcome::NotStarted(failure), None),
-        },
-        End::Lost(failure) => (Outcome::Lost(failure), None),
-    };
-    Ending {
-        outcome,
-        exit,
-        result: report.result,
-        usage: report.usage,
-        session_id: report.session_id,
-        commit: report.commit,
-        events: report.events,
-        warnings,
-        finished_at: report.finished_at,
     }
 }

@@ -5,6 +5,7 @@
 //! inputs. Should it die in between, [`resume`] names the effects that were owed.
 
 mod completion;
+mod ending;
 mod plan;
 mod request;
 
@@ -14,8 +15,9 @@ use crate::id::{RunId, TaskId};
 use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::{self, RunEvent, TaskEvent};
 use crate::outcome::{Enforced, Verdict};
+use crate::price::Price;
 use crate::request::{Answer, Refusal, Request};
-use crate::run::{Exit, Failure, Run, StopReason, Usage};
+use crate::run::{Changes, Exit, Failure, Run, StopReason, Usage};
 use crate::task::{DependencyKind, Task};
 use crate::time::Timestamp;
 
@@ -62,10 +64,18 @@ pub struct Report {
     pub result: Option<String>,
     /// What the agent used.
     pub usage: Usage,
+    /// Whether the agent counts the whole session, and with it the runs before that had it.
+    pub cumulative: bool,
+    /// What its tokens cost, for where it does not say what they cost.
+    pub price: Option<Price>,
     /// The agent's own session.
     pub session_id: Option<String>,
     /// The last commit of the run's branch.
     pub commit: Option<String>,
+    /// What this run did to its branch; `None` if it was not counted.
+    pub changes: Option<Changes>,
+    /// What its whole branch holds that the target does not; `None` if it was not counted.
+    pub branch: Option<Changes>,
     /// How many events `events.jsonl` holds.
     pub events: u64,
     /// What a person should know.
@@ -84,8 +94,12 @@ impl Report {
             end,
             result: None,
             usage: Usage::default(),
+            cumulative: false,
+            price: None,
             session_id: None,
             commit: None,
+            changes: None,
+            branch: None,
             events: 0,
             warnings: Vec::new(),
             started_at: None,

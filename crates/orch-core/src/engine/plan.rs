@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, Effect, Engine, Result, StepError};
+use super::{Context, Effect, Engine, Result};
 use crate::event::EventKind;
 use crate::id::{RunId, TaskId};
 use crate::ledger::{Candidate, Ledger};
 use crate::lifecycle::TaskEvent;
+use crate::request::Refusal;
 use crate::run::{Run, RunState};
 use crate::schedule::{self, Assignment, Queue, Slots};
+use crate::session;
 use crate::task::{Task, WorkspaceMode};
 
 /// What may be started.
@@ -96,24 +98,30 @@ fn chosen<L: Ledger + ?Sized>(
 impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     fn start(&mut self, assignment: Assignment) -> Result<Effect> {
         let mut task = self.require_task(&assignment.task)?;
-        let adapter = match self.context.config.agent(&assignment.agent) {
-            Some(agent) => agent.adapter.clone(),
-            None => {
-                return Err(StepError::Refused(crate::request::Refusal::NoSuchAgent(
-                    assignment.agent,
-                )));
-            }
+        let agent = self
+            .context
+            .config
+            .agent(&assignment.agent)
+            .ok_or_else(|| Refusal::NoSuchAgent(assignment.agent.clone()))?;
+        let previous = match &task.last_run {
+            Some(previous) => self.ledger.run(previous)?,
+            None => None,
         };
+        let resumed_session = previous
+            .as_ref()
+            .and_then(|previous| session::to_go_on_with(previous, agent))
+            .map(str::to_owned);
         let run = Run {
             id: RunId::from_entropy((self.context.entropy)()),
             task: task.id.clone(),
             agent: assignment.agent,
-            adapter,
+            adapter: agent.adapter.clone(),
             attempt: task.runs + 1,
             state: RunState::Starting,
             stop: None,
             branch: (task.workspace == WorkspaceMode::Worktree).then(|| task.branch()),
             boot: self.context.boot.map(str::to_owned),
+            resumed_session,
             created_at: self.context.now,
             started_at: None,
         };

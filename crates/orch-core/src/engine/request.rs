@@ -10,7 +10,7 @@ use crate::lifecycle::TaskEvent;
 use crate::limits;
 use crate::request::{Answer, NewTask, Refusal, Request, TaskEdit};
 use crate::run::{Failure, FailureCode, StopReason};
-use crate::task::{Dependency, Priority, Review, Task, TaskState};
+use crate::task::{Dependency, Priority, Require, Review, Task, TaskState, WorkspaceMode};
 use crate::text;
 
 impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
@@ -22,6 +22,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             Request::Retry { task } => self.retry(&task),
             Request::Approve { task } => self.approve_asked(&task),
             Request::Reject { task, reason } => self.reject(&task, reason),
+            Request::Resume { task, message } => self.resume(&task, message),
             Request::Delete { task } => self.delete(&task),
         }
     }
@@ -32,6 +33,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         let dependencies = distinct(&new.dependencies);
         let unmet = self.count_unmet(&dependencies)?;
         let mut task = self.task_from(&new, unmet);
+        check_require(&task)?;
         task.seq = self.ledger.insert_task(&task, &dependencies)?;
         self.note_task(EventKind::TaskAdded, &task, None, Some(&task.title))?;
         Ok(answer(Answer::Task(Box::new(task))))
@@ -54,6 +56,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             workspace: new.workspace.unwrap_or(defaults.workspace),
             review: new.review.unwrap_or(defaults.review),
             on_lost: new.on_lost.unwrap_or(defaults.on_lost),
+            require: new.require,
             attempts: 0,
             max_attempts: new.max_attempts.unwrap_or(defaults.max_attempts),
             runs: 0,
@@ -209,25 +212,43 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     }
 
     fn reject(&mut self, id: &TaskId, reason: String) -> Result<Step> {
-        text::check_required(&reason, limits::REASON_BYTES).map_err(|problem| Refusal::Text {
-            field: "reason",
-            problem,
-        })?;
-        let mut task = self.require_task(id)?;
+        check_words("reason", &reason)?;
+        let task = self.require_task(id)?;
+        self.send_back(task, reason, TaskEvent::Rejected, EventKind::TaskRejected)
+    }
+
+    /// As a rejection, and from more states. Its agent goes on with its session where it can.
+    fn resume(&mut self, id: &TaskId, message: String) -> Result<Step> {
+        check_words("message", &message)?;
+        let task = self.require_task(id)?;
+        if task.runs == 0 && task.status().is_ended() {
+            let why = "it has never run, so there is nothing to go on with; retry it";
+            return Err(busy(&task, why));
+        }
+        self.send_back(task, message, TaskEvent::Resumed, EventKind::TaskResumed)
+    }
+
+    fn send_back(
+        &mut self,
+        mut task: Task,
+        words: String,
+        event: TaskEvent,
+        kind: EventKind,
+    ) -> Result<Step> {
         task.attempts = 0;
         task.start_failures = 0;
         task.feedback = Some(match &task.state {
             // Without it the next attempt would do the same and meet the same obstacle.
             TaskState::Review(Review::Blocked { message, files }) => format!(
-                "{reason}\n\nYour work could not be landed: {message} ({}). If it conflicts with \
+                "{words}\n\nYour work could not be landed: {message} ({}). If it conflicts with \
                  another branch, merge that branch into yours and resolve the conflicts.",
                 text::named(files)
             ),
-            _ => reason,
+            _ => words,
         });
-        self.move_task(&mut task, TaskEvent::Rejected)?;
-        let reason = task.feedback.clone();
-        self.note_task(EventKind::TaskRejected, &task, None, reason.as_deref())?;
+        self.move_task(&mut task, event)?;
+        let words = task.feedback.clone();
+        self.note_task(kind, &task, None, words.as_deref())?;
         Ok(answer(Answer::Task(Box::new(task))))
     }
 
@@ -326,6 +347,27 @@ fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
     check_numbers(new.max_attempts, new.timeout_ms)?;
     check_range_ms("stall timeout", new.stall_ms)?;
     check_count("dependencies", new.dependencies.len(), limits::DEPENDENCIES)
+}
+
+fn check_words(field: &'static str, words: &str) -> std::result::Result<(), Refusal> {
+    text::check_required(words, limits::REASON_BYTES)
+        .map_err(|problem| Refusal::Text { field, problem })
+}
+
+/// What cannot be judged must not be promised.
+fn check_require(task: &Task) -> std::result::Result<(), Refusal> {
+    match task.require {
+        Some(require @ (Require::Changes | Require::Commit))
+            if task.workspace == WorkspaceMode::Shared =>
+        {
+            Err(Refusal::NotTogether {
+                one: format!("require = {require}"),
+                other: "the shared workspace",
+                why: "nobody can tell there whose change is whose",
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A task that waits for its turn is going to use one more attempt: it must be allowed to.

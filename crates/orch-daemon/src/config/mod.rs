@@ -32,7 +32,7 @@ pub use edit::{
 };
 pub use error::{ConfigError, Fault, Problem};
 pub use json_schema::json_schema;
-pub use model::{AgentEntry, Cleanup, Loaded, RunLimits, SourceStamp};
+pub use model::{AgentEntry, Cleanup, Loaded, PromptFiles, RunLimits, SourceStamp};
 pub use settings::{Setting, get, settings};
 pub use suggest::did_you_mean;
 
@@ -79,6 +79,7 @@ fn loaded(project: &Project, tree: &read::Tree, source_stamp: SourceStamp) -> Lo
         agents: tree.entries(),
         limits: tree.limits(),
         cleanup: tree.cleanup(),
+        prompt: tree.prompt(),
         source_stamp,
     }
 }
@@ -91,4 +92,13 @@ fn name_of(root: &Path) -> String {
         "" => "project".to_owned(),
         name => orch_core::text::excerpt(name, 60),
     }
+}
+
+/// What a text says, for tests of what is made from it.
+#[cfg(test)]
+pub(crate) fn parsed(text: &str) -> Loaded {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let project = Project::at(place.path()).expect("a project");
+    std::fs::write(&project.config, text).expect("a file");
+    load(&project, &crate::adapters()).expect("a configuration")
 }

@@ -24,6 +24,8 @@ pub struct Loaded {
     pub limits: RunLimits,
     /// How long what was removed can be had back.
     pub cleanup: Cleanup,
+    /// The files that prompts are made by.
+    pub prompt: PromptFiles,
     /// Which state of the file this is.
     pub source_stamp: SourceStamp,
 }
@@ -136,6 +138,15 @@ impl Default for Cleanup {
             trash_bytes: 10 << 30,
         }
     }
+}
+
+/// Templates of the user's own, as paths from the top of the repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PromptFiles {
+    /// In place of the part that says who the agent is and how it works here.
+    pub system: Option<String>,
+    /// In place of the part that says what its task is.
+    pub task: Option<String>,
 }
 
 /// Tells one state of a file from another without reading it.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use orch_core::config::{Agent, Config, TaskDefaults};
 use orch_core::id::AgentName;
-use orch_host::adapter::{self, Occasion, SettingsError};
+use orch_host::adapter::{self, McpServer, McpTransport, Occasion, SettingsError};
 use toml_edit::{Document, Item, TableLike};
 
 use super::error::{ConfigError, Fault, Problem, shown};
-use super::model::{AgentEntry, Cleanup, RunLimits};
+use super::model::{AgentEntry, Cleanup, PromptFiles, RunLimits};
 use super::schema::{self, Section};
 use super::value::{Checker, Value, key_span, shown_value};
 
@@ -158,7 +158,19 @@ fn check_settings(checker: &mut Checker<'_>, agents: &dyn TableLike, agent: &Age
         }
         return;
     };
-    if let Err(error) = adapter.start(&agent.settings(), &Occasion::example()) {
+    // Which servers the file names is seen when it is read; that there may be one, here.
+    let server = [McpServer {
+        name: "example".to_owned(),
+        transport: McpTransport::Http {
+            url: String::new(),
+            headers: BTreeMap::new(),
+        },
+    }];
+    let occasion = Occasion {
+        mcp: agent.mcp.as_ref().map_or(&[], |_| &server),
+        ..Occasion::example()
+    };
+    if let Err(error) = adapter.start(&agent.settings(), &occasion) {
         let key = match &error {
             SettingsError::Empty { field, .. }
             | SettingsError::Nul { field, .. }
@@ -294,6 +306,14 @@ impl Tree {
         }
     }
 
+    /// The files that prompts are made by.
+    pub(super) fn prompt(&self) -> PromptFiles {
+        PromptFiles {
+            system: self.text(&schema::PROMPT, "system"),
+            task: self.text(&schema::PROMPT, "task"),
+        }
+    }
+
     /// The agents in full.
     pub(super) fn entries(&self) -> Vec<AgentEntry> {
         self.agents
@@ -343,6 +363,9 @@ impl AgentEntry {
             labels: self.labels.clone(),
             max_parallel: self.max_parallel,
             enabled: self.enabled,
+            require: self.require,
+            resumes: self.resume
+                && adapter::find(&self.adapter).is_some_and(|kind| kind.capabilities.resume),
         }
     }
 }

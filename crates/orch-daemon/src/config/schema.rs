@@ -316,6 +316,27 @@ pub const CLEANUP: Section = Section {
     ],
 };
 
+/// `[prompt]`
+pub const PROMPT: Section = Section {
+    name: "prompt",
+    keys: &[
+        key(
+            "system",
+            Kind::Line { most: PATH_BYTES },
+            None,
+            "a template from the top of the repository, in place of what every agent is told about \
+             itself and how to work here",
+        ),
+        key(
+            "task",
+            Kind::Line { most: PATH_BYTES },
+            None,
+            "a template from the top of the repository, in place of what an agent is told about its \
+             task and about earlier attempts",
+        ),
+    ],
+};
+
 /// `[agents.NAME]`
 pub const AGENT: Section = Section {
     name: "agents",
@@ -420,7 +441,7 @@ pub const AGENT: Section = Section {
 };
 
 /// The sections that are one table each.
-pub const SECTIONS: &[Section] = &[PROJECT, DEFAULTS, RETRY, LIMITS, CLEANUP];
+pub const SECTIONS: &[Section] = &[PROJECT, DEFAULTS, RETRY, LIMITS, CLEANUP, PROMPT];
 
 impl Kind {
     /// What a value of this kind is, in words. `adapters` are the known ones.

@@ -1,7 +1,8 @@
 //! When the loop is over, and what is to be said then.
 
 use orch_core::TaskId;
-use orch_core::task::{Task, TaskStatus};
+use orch_core::run::FailureCode;
+use orch_core::task::{Hold, Task, TaskStatus};
 use orch_core::wait::{self, Service};
 use orch_store::{Reader, TaskFilter};
 
@@ -10,6 +11,8 @@ use crate::wake::{End, Ending};
 
 /// Most tasks named when a `--once` run ends.
 const NAMED_AT_END: usize = 50;
+/// Most tasks that are looked at to find one that goes on by itself.
+const HELD: usize = 10_000;
 
 impl EngineLoop {
     /// Whether there is nothing left to wait for.
@@ -24,7 +27,9 @@ impl EngineLoop {
             (Some(Ending::Close), _) => self.host.is_idle() && self.landing_waiters.is_empty(),
             (Some(Ending::Drain | Ending::StopAgents), _) => still,
             (None, Duty::Serve | Duty::Answer) => false,
-            (None, Duty::Once) => still && self.next_due.is_none(),
+            // What is only put off is still to come.
+            (None, Duty::Once | Duty::Only(_)) if self.held_back => false,
+            (None, Duty::Once) => still && (self.next_due.is_none() || self.waits_for_people()),
             (None, Duty::Only(tasks)) => {
                 still && tasks.iter().all(|id| !may_wake(self.reader.as_mut(), id))
             }
@@ -39,7 +44,8 @@ impl EngineLoop {
         match (&self.duty, self.ending) {
             (Duty::Once, None) => {
                 let failed = self.in_status(TaskStatus::Failed);
-                let stuck = self.in_status(TaskStatus::Todo);
+                let mut stuck = self.in_status(TaskStatus::Todo);
+                stuck.extend(self.in_status(TaskStatus::Retrying));
                 self.tell(failed, stuck)
             }
             (Duty::Only(ids), None) => {
@@ -57,10 +63,28 @@ impl EngineLoop {
                 };
                 let mut failed = of(TaskStatus::Failed);
                 failed.extend(of(TaskStatus::Cancelled));
-                self.tell(failed, of(TaskStatus::Todo))
+                let mut stuck = of(TaskStatus::Todo);
+                stuck.extend(of(TaskStatus::Retrying));
+                self.tell(failed, stuck)
             }
             _ => End::default(),
         }
+    }
+
+    /// Whether whatever would be tried again by itself lacks a person's consent: it may be due, but
+    /// nothing comes of it before somebody has looked.
+    fn waits_for_people(&mut self) -> bool {
+        let mut held = Vec::new();
+        for status in [TaskStatus::Retrying, TaskStatus::Todo] {
+            let filter = TaskFilter {
+                statuses: vec![status],
+                limit: HELD,
+                ..TaskFilter::default()
+            };
+            held.extend(self.reader.tasks(&filter).unwrap_or_default());
+        }
+        let mut held = held.iter().filter_map(|task| task.state.hold());
+        held.all(lacks_consent)
     }
 
     fn in_status(&mut self, status: TaskStatus) -> Vec<Task> {
@@ -104,5 +128,12 @@ impl EngineLoop {
 /// Whether only the clock keeps this task from going on.
 fn may_wake(reader: &mut dyn Reader, id: &TaskId) -> bool {
     let task = reader.task(id).ok().flatten();
-    task.is_some_and(|task| task.unmet == 0 && task.state.hold().is_some())
+    task.is_some_and(|task| {
+        let hold = task.state.hold();
+        task.unmet == 0 && hold.is_some_and(|hold| !lacks_consent(hold))
+    })
+}
+
+fn lacks_consent(hold: &Hold) -> bool {
+    hold.failure.code == FailureCode::NeedsConsent
 }

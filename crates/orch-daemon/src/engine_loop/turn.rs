@@ -223,6 +223,8 @@ mod tests {
                 labels: BTreeSet::new(),
                 max_parallel: 9,
                 enabled: true,
+                require: None,
+                resumes: false,
             };
             let config = Config {
                 agents: vec![worker],

@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 
 use orch_core::RunId;
 use orch_core::engine::Input;
+use orch_core::outcome::Enforced;
+use orch_core::wait::{Actor, Wait, WaitCode};
 use orch_host::failpoint::{self, Point};
 use orch_host::run_dir::RunDir;
-use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, What};
+use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, StoppedShim, What};
 use orch_host::transcript::Transcript;
 
 use super::jobs::Jobs;
-use super::live::LiveRun;
+use super::live::{LiveRun, Standstill};
 use super::machine::Machine;
 use super::output::{Changes, Watcher};
-use super::start::inspect;
+use super::start::{Origin, inspect, stopped_before_start};
 use crate::careful;
 use crate::convert;
 use crate::log::LogLine;
@@ -35,6 +37,10 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long a supervisor may take to take its lock before it is started again. Starting it twice
 /// is safe; this is only patience.
 const LAUNCH: Duration = Duration::from_secs(5);
+
+/// How long a supervisor may stand still while something is to be done, before it is let go on and
+/// again before it is ended.
+const STANDSTILL: Duration = Duration::from_secs(2);
 
 /// The watching threads.
 pub(crate) struct Attendants {
@@ -244,6 +250,23 @@ fn sweep_until(stopped: &Receiver<()>, machine: &Arc<Machine>, jobs: &Jobs, outp
     }
 }
 
+/// The limit that a run has passed by what this daemon saw of it.
+fn passed_limit(live: &LiveRun) -> Option<Enforced> {
+    let length = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let bytes = length(live.dir.out_log()) + length(live.dir.err_log());
+    locked(&live.limiter).check(live.watched(), bytes)
+}
+
+/// What is waited for while a supervisor stands still.
+fn stopping(message: &str) -> Wait {
+    Wait {
+        code: WaitCode::Stopping,
+        message: message.to_owned(),
+        actor: Actor::Orch,
+        until: None,
+    }
+}
+
 impl Machine {
     /// One look at a run without news.
     fn sweep(&self, live: &Arc<LiveRun>, output: &Output) {
@@ -253,14 +276,23 @@ impl Machine {
             self.stop(&live.run.id);
         }
         match inspect(&live.dir, &live.run) {
+            // Nothing of it is there and nothing is to be.
+            Ok(Standing::Fresh) if live.stop_asked.load(Ordering::Acquire) => {
+                self.abandon(&live.run.id, stopped_before_start(), Origin::Earlier);
+            }
             // Its supervisor died, or was killed, before it could take the lock.
             Ok(Standing::Fresh) if live.watched() >= LAUNCH => {
-                self.start(live.run.clone(), live.task.clone(), output);
+                let (run, task) = (live.run.clone(), live.task.clone());
+                self.start(run, task, Origin::Earlier, output);
             }
             Ok(standing) => {
-                if let Standing::Unsupervised { pid, .. } = standing {
-                    self.tell_if_removed(live, pid);
-                    self.mind_limits(live);
+                match standing {
+                    Standing::Unsupervised { pid, .. } => {
+                        self.tell_if_removed(live, pid);
+                        self.mind_limits(live);
+                    }
+                    Standing::Running { .. } | Standing::Launching => self.mind_supervisor(live),
+                    _ => {}
                 }
                 self.look(live, standing);
             }
@@ -275,9 +307,7 @@ impl Machine {
     /// to stop or passes a limit. Its time is counted from when this daemon watches it, so it may
     /// get more than its limit and never less.
     fn mind_limits(&self, live: &LiveRun) {
-        let length = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let bytes = length(live.dir.out_log()) + length(live.dir.err_log());
-        let passed = locked(&live.limiter).check(live.watched(), bytes);
+        let passed = passed_limit(live);
         if let Some(passed) = passed {
             // First why, then the signal; should this daemon die in between, nobody can fetch
             // the status any more and the run is lost, whatever was noted.
@@ -286,6 +316,56 @@ impl Machine {
         if passed.is_some() || live.stop_asked.load(Ordering::Acquire) {
             self.stop(&live.run.id);
         }
+    }
+
+    /// A supervisor that was stopped by a signal does nothing: no limit holds, no cancel is heard and
+    /// no end is recorded. When one of these is due, it is let go on; one that does not, because
+    /// somebody stops it again and again, is ended, and this daemon does its work.
+    fn mind_supervisor(&self, live: &LiveRun) {
+        if let Err(error) = self.try_mind_supervisor(live) {
+            let message = format!("its supervisor cannot be looked at: {error}");
+            self.warn(&live.run.id, message);
+        }
+    }
+
+    fn try_mind_supervisor(&self, live: &LiveRun) -> io::Result<()> {
+        let mut standstill = locked(&live.standstill);
+        let due = |shim: &StoppedShim| {
+            let limit = || passed_limit(live).is_some();
+            shim.agent_ended || live.stop_asked.load(Ordering::Acquire) || limit()
+        };
+        let Some(shim) = supervise::stopped_shim(&live.dir)?.filter(due) else {
+            if standstill.take().is_some() {
+                self.shared.hinder(&live.run.id, None);
+            }
+            return Ok(());
+        };
+        let state = standstill.get_or_insert_with(|| Standstill {
+            since: Instant::now(),
+            woken: false,
+        });
+        let pid = shim.pid;
+        let message = match (state.since.elapsed() >= STANDSTILL, state.woken) {
+            (false, _) => format!("its supervisor (pid {pid}) was stopped by a signal"),
+            (true, false) => {
+                shim.wake()?;
+                *state = Standstill {
+                    since: Instant::now(),
+                    woken: true,
+                };
+                format!("its supervisor (pid {pid}) was stopped by a signal and is let go on")
+            }
+            (true, true) => {
+                shim.end()?;
+                format!(
+                    "its supervisor (pid {pid}) is stopped by a signal again and again; it is \
+                     ended, and the daemon does its work"
+                )
+            }
+        };
+        self.shared.hinder(&live.run.id, Some(stopping(&message)));
+        self.warn(&live.run.id, message);
+        Ok(())
     }
 
     /// Looks at how a run stands and takes in what it finds.

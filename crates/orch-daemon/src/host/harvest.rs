@@ -6,6 +6,7 @@ use std::sync::Arc;
 use orch_core::Timestamp;
 use orch_core::engine::{End, Report};
 use orch_core::outcome::Verdict;
+use orch_core::wait::{Actor, Wait, WaitCode};
 use orch_host::failpoint::{self, Point};
 use orch_host::supervise::{ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
@@ -25,6 +26,9 @@ impl Machine {
         let Some(end) = end_of(live, &standing) else {
             return live.release_harvest();
         };
+        let reading = "its agent has ended; the rest of its output is read and its work is saved";
+        let (code, actor) = (WaitCode::Ending, Actor::Orch);
+        self.hinder(live, code, actor, reading.to_owned());
         let report = caught(|| {
             failpoint::hit(Point::RecordRead);
             match standing {
@@ -42,6 +46,14 @@ impl Machine {
                 self.tell_ended(&live.run.id, report);
             }
             Ok(Err(error)) => {
+                let (code, actor) = match error.kind() {
+                    io::ErrorKind::StorageFull => (WaitCode::Disk, Actor::Person),
+                    _ => (WaitCode::Ending, Actor::Orch),
+                };
+                let message = format!(
+                    "its agent has ended, which is tried to be recorded each second: {error}"
+                );
+                self.hinder(live, code, actor, message);
                 self.warn(
                     &live.run.id,
                     format!("its end cannot be reported yet: {error}"),
@@ -49,6 +61,17 @@ impl Machine {
                 live.release_harvest();
             }
         }
+    }
+
+    /// Notes what the end waits for, for who asks why.
+    fn hinder(&self, live: &LiveRun, code: WaitCode, actor: Actor, message: String) {
+        let wait = Wait {
+            code,
+            message,
+            actor,
+            until: None,
+        };
+        self.shared.hinder(&live.run.id, Some(wait));
     }
 
     /// The end without the agent's words. What it left is saved all the same: a task must not be

@@ -27,6 +27,8 @@ pub(crate) struct LiveRun {
     pub(super) said: Mutex<u64>,
     pub(super) lingering_told: AtomicBool,
     pub(super) spawned_told: AtomicBool,
+    /// A supervisor may have been started for it, by this daemon or by an earlier one.
+    pub(super) launched: AtomicBool,
     /// That its directory was removed under it.
     pub(super) removal_told: AtomicBool,
     pub(super) harvesting: AtomicBool,
@@ -36,12 +38,22 @@ pub(crate) struct LiveRun {
     pub(super) stop_asked: AtomicBool,
     /// The asking failed and is to be done again.
     pub(super) stop_owed: AtomicBool,
+    /// Since when its supervisor stands still although something is to be done, and how far it was
+    /// gone about that.
+    pub(super) standstill: Mutex<Option<Standstill>>,
     /// Its limits, for as long as no supervisor minds them.
     pub(super) limiter: Mutex<Limiter>,
     /// The limit for which this daemon ended it.
     pub(super) enforced: Mutex<Option<Enforced>>,
     /// Since when it is watched.
     pub(super) since: Mutex<Instant>,
+}
+
+/// A supervisor that stands still although something is to be done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standstill {
+    pub(super) since: Instant,
+    pub(super) woken: bool,
 }
 
 impl LiveRun {
@@ -55,6 +67,7 @@ impl LiveRun {
         Self {
             stop_asked: AtomicBool::new(run.stop.is_some()),
             stop_owed: AtomicBool::new(false),
+            standstill: Mutex::new(None),
             limiter: Mutex::new(Limiter::new(limits)),
             enforced: Mutex::new(None),
             run,
@@ -66,6 +79,7 @@ impl LiveRun {
             said: Mutex::new(0),
             lingering_told: AtomicBool::new(false),
             spawned_told: AtomicBool::new(false),
+            launched: AtomicBool::new(false),
             removal_told: AtomicBool::new(false),
             harvesting: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use orch_core::engine::{End, Input, Landing, Report};
 use orch_core::run::{Failure, Run};
@@ -29,6 +30,7 @@ pub(crate) struct Machine {
     pub(super) runs: Mutex<BTreeMap<RunId, Arc<LiveRun>>>,
     /// Made for a configured target, and made again when another is configured.
     pub(super) workspaces: Mutex<Option<(Option<String>, Arc<Workspaces>)>>,
+    warned: Mutex<Warned>,
 }
 
 impl Machine {
@@ -38,6 +40,7 @@ impl Machine {
             launcher: Launcher::new(shim_program()),
             runs: Mutex::default(),
             workspaces: Mutex::default(),
+            warned: Mutex::default(),
         }
     }
 
@@ -57,7 +60,12 @@ impl Machine {
         self.tell_ended(run, Report::bare(End::NotStarted(failure), convert::now()));
     }
 
+    /// Says what is wrong with a run. The same words about the same run are said once a minute:
+    /// whatever is tried again each second would fill the log.
     pub(super) fn warn(&self, run: &RunId, message: String) {
+        if !locked(&self.warned).is_news(run, &message, Instant::now()) {
+            return;
+        }
         let mut line = LogLine::note("warn", "trouble", message);
         line.run = Some(run.to_string());
         self.shared.log.say(line);
@@ -166,9 +174,52 @@ impl Machine {
     }
 }
 
+/// What was said of runs lately.
+#[derive(Debug, Default)]
+struct Warned(BTreeMap<(RunId, String), Instant>);
+
+impl Warned {
+    /// How long the same words are not repeated.
+    const QUIET: Duration = Duration::from_secs(60);
+    /// Most sayings that are remembered; beyond that everything is said.
+    const REMEMBERED: usize = 4_096;
+
+    fn is_news(&mut self, run: &RunId, message: &str, now: Instant) -> bool {
+        let is_recent = |said: &Instant| now.duration_since(*said) < Self::QUIET;
+        if self.0.len() >= Self::REMEMBERED {
+            self.0.retain(|_, said| is_recent(said));
+        }
+        let key = (run.clone(), message.to_owned());
+        if self.0.get(&key).is_some_and(is_recent) {
+            return false;
+        }
+        if self.0.len() < Self::REMEMBERED {
+            self.0.insert(key, now);
+        }
+        true
+    }
+}
+
 const fn blocked(message: String) -> Landing {
     Landing::Blocked {
         message,
         files: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_words_about_a_run_are_said_once_a_minute() {
+        let mut warned = Warned::default();
+        let (one, other) = (RunId::from_entropy(1), RunId::from_entropy(2));
+        let now = Instant::now();
+        assert!(warned.is_news(&one, "no room", now));
+        assert!(!warned.is_news(&one, "no room", now + Duration::from_secs(59)));
+        assert!(warned.is_news(&one, "no file", now));
+        assert!(warned.is_news(&other, "no room", now));
+        assert!(warned.is_news(&one, "no room", now + Warned::QUIET));
     }
 }

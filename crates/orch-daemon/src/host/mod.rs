@@ -24,6 +24,7 @@ use crate::wake::Wake;
 use attend::Attendants;
 use jobs::Jobs;
 use machine::Machine;
+use start::Origin;
 
 /// Threads that look at runs and stop them. A completion waits for nothing else.
 const LOOKERS: usize = 8;
@@ -81,7 +82,7 @@ impl Host {
             Effect::Start { run, task } => {
                 let output = self.attendants.output();
                 self.starts
-                    .queue(move || machine.start(*run, *task, &output));
+                    .queue(move || machine.start(*run, *task, Origin::New, &output));
             }
             Effect::Adopt { run, task } => {
                 let output = self.attendants.output();
@@ -112,6 +113,7 @@ impl Host {
 
     /// Lets go of a run whose end is recorded.
     pub(crate) fn forget(&self, run: &RunId) {
+        self.machine.shared.hinder(run, None);
         if locked(&self.machine.runs).remove(run).is_some() {
             self.attendants.output().unwatch(run);
         }

@@ -41,6 +41,7 @@ impl Machine {
     fn say_event(&self, live: &LiveRun, event: &AgentEvent) {
         let Ok(kind) = event.kind.parse() else { return };
         if let Some(words) = (live.adapter.describe)(kind, &event.data) {
+            let words = self.shared.redactor().text(&words).into_owned();
             let words = orch_core::text::excerpt(&words, LINE_CHARS);
             let run = &live.run;
             let line = LogLine::said(convert::now(), run.id.as_str(), run.agent.as_str(), words);

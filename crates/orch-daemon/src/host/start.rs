@@ -12,26 +12,37 @@ use orch_core::engine::Input;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
-use orch_host::adapter::{self, Adapter, Invocation, Occasion, SettingsError};
+use orch_host::adapter::{self, Adapter, Invocation, McpServer, Occasion, SettingsError};
+use orch_host::consent::{self, Found, Trusted};
 use orch_host::environment;
 use orch_host::errno;
 use orch_host::failpoint::{self, Point};
-use orch_host::prompt::{self, PromptInput};
+use orch_host::prompt::PromptInput;
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, Limits, Spec, Standing};
 
 use super::attend::Output;
 use super::live::LiveRun;
 use super::machine::Machine;
+use crate::brief::{self, Past};
 use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
 use crate::vital::caught;
 
+/// Who recorded a run that is to be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This daemon, just now: nobody else can have started anything of it.
+    New,
+    /// An earlier daemon, or this one some time ago: a supervisor of it may be on its way.
+    Earlier,
+}
+
 impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
-    pub(super) fn start(&self, run: Run, task: Task, output: &Output) {
+    pub(super) fn start(&self, run: Run, task: Task, origin: Origin, output: &Output) {
         let (again, id) = ((run.clone(), task.clone()), run.id.clone());
         let started = caught(|| {
             failpoint::hit(Point::StartTaken);
@@ -43,12 +54,13 @@ impl Machine {
         });
         let started = started.map_err(|failure| self.blame_the_disk(failure));
         if let Err(failure) = started
-            && !self.abandon(&id, failure)
+            && !self.abandon(&id, failure, origin)
         {
             // A supervisor of an earlier daemon was quicker: the run stands as it stands.
             let dir = RunDir::new(&self.shared.project.runs(), &id);
             if let Ok(adapter) = find_adapter(&again.0) {
-                self.attend(again.0, again.1, dir, adapter, output);
+                let live = self.attend(again.0, again.1, dir, adapter, output);
+                live.launched.store(true, Ordering::Release);
             }
         }
     }
@@ -70,19 +82,24 @@ impl Machine {
     }
 
     /// Reports that a run will not be started, once nobody else can start it any more.
-    fn abandon(&self, run: &RunId, failure: Failure) -> bool {
+    pub(super) fn abandon(&self, run: &RunId, failure: Failure, origin: Origin) -> bool {
         let dir = RunDir::new(&self.shared.project.runs(), run);
+        let launched = origin == Origin::Earlier
+            || self
+                .live(run)
+                .is_some_and(|live| live.launched.load(Ordering::Acquire));
         match supervise::forestall(&dir) {
-            Ok(true) => {
-                self.tell_failed(run, failure);
-                true
-            }
-            Ok(false) => false,
+            Ok(true) => {}
+            Ok(false) => return false,
+            // Nobody was ever asked to start it, so there is nobody to be shut out.
+            Err(_) if !launched => {}
             Err(error) => {
                 self.warn(run, format!("its launch gate cannot be shut: {error}"));
-                false
+                return false;
             }
         }
+        self.tell_failed(run, failure);
+        true
     }
 
     fn try_start(&self, run: Run, task: Task, output: &Output) -> Result<(), Failure> {
@@ -104,17 +121,24 @@ impl Machine {
         failpoint::hit(Point::DirectoryMade);
         let workspace = self.workspace(&task, &run)?;
         failpoint::hit(Point::WorktreeReady);
+        self.ask_for_consent(adapter, &workspace)?;
+        let unread = |error| spawn_failed("reading what the configuration names", &error);
+        let servers = brief::mcp_servers(&self.shared.project, entry).map_err(unread)?;
+        let templates = brief::templates(&self.shared.project, &config).map_err(unread)?;
         let invocation = self
-            .invocation(entry, adapter, &workspace, &dir)
+            .invocation(entry, adapter, &workspace, &dir, &servers)
             .map_err(|error| spawn_failed("reading the agent's settings", &error))?;
-        self.write_prompt(
-            &dir,
-            &task,
-            &run,
-            &workspace,
-            invocation.preamble.as_deref(),
-        )
-        .map_err(|error| spawn_failed("writing the prompt", &error))?;
+        let past = Past::of(&self.shared, &task, Some(&run.id));
+        let prompt = past.tell(PromptInput {
+            preamble: invocation.preamble.as_deref(),
+            role: entry.role.as_deref(),
+            ..PromptInput::new(&task, run.agent.as_str(), &workspace, run.branch.as_deref())
+        });
+        let prompt = templates
+            .render(&prompt)
+            .map_err(|error| spawn_failed("making the prompt", &error))?;
+        write_private(&dir.prompt(), &prompt)
+            .map_err(|error| spawn_failed("writing the prompt", &error))?;
         write_files(&dir, &invocation)
             .map_err(|error| spawn_failed("writing the agent's files", &error))?;
         failpoint::hit(Point::PromptWritten);
@@ -129,6 +153,7 @@ impl Machine {
             &dir,
         );
         let live = self.attend(run, task, dir, adapter, output);
+        live.launched.store(true, Ordering::Release);
         self.launcher
             .launch(&live.dir, &spec)
             .map_err(|error| failed(FailureCode::NoResources, &error, "starting the supervisor"))
@@ -170,12 +195,44 @@ impl Machine {
         }
     }
 
+    /// Refuses to start a program on configuration of the repository that nobody has agreed to.
+    fn ask_for_consent(&self, adapter: &Adapter, workspace: &Path) -> Result<(), Failure> {
+        let workspaces = self.workspaces().map_err(|error| {
+            failed(
+                FailureCode::WorkspaceFailed,
+                &error,
+                "opening the repository",
+            )
+        })?;
+        let unsure = |error: &(dyn std::error::Error + 'static)| {
+            let message = format!("whether it may be started cannot be told: {}", chain(error));
+            failure(
+                FailureCode::NeedsConsent,
+                message,
+                workspace.display().to_string(),
+            )
+        };
+        let found = consent::look(workspaces.repository(), workspace, adapter.name)
+            .map_err(|error| unsure(&error))?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let trusted =
+            Trusted::read(&self.shared.project.trusted()).map_err(|error| unsure(&error))?;
+        let unknown = trusted.unknown(&found);
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => Err(needs_consent(adapter.name, &unknown)),
+        }
+    }
+
     fn invocation(
         &self,
         entry: &AgentEntry,
         adapter: &Adapter,
         workspace: &Path,
         dir: &RunDir,
+        servers: &[McpServer],
     ) -> Result<Invocation, SettingsError> {
         adapter.start(
             &entry.settings(),
@@ -183,44 +240,10 @@ impl Machine {
                 session: None,
                 directory: workspace,
                 files: &dir.agent_files(),
-                mcp: &[],
+                mcp: servers,
                 orch: &shim_program(),
             },
         )
-    }
-
-    fn write_prompt(
-        &self,
-        dir: &RunDir,
-        task: &Task,
-        run: &Run,
-        workspace: &Path,
-        preamble: Option<&str>,
-    ) -> std::io::Result<()> {
-        let previous = self.previous_failure(run);
-        let text = prompt::render(&PromptInput {
-            preamble,
-            previous_failure: previous.as_ref(),
-            ..PromptInput::new(task, workspace, run.branch.as_deref())
-        });
-        write_private(&dir.prompt(), &text)
-    }
-
-    /// Why the run before this one was not a success.
-    fn previous_failure(&self, run: &Run) -> Option<Failure> {
-        if run.attempt <= 1 {
-            return None;
-        }
-        let filter = orch_store::RunFilter {
-            task: Some(run.task.clone()),
-            limit: 2,
-            ..Default::default()
-        };
-        let runs = self.shared.read(|reader| reader.runs(&filter)).ok()?;
-        let previous = runs.into_iter().find(|other| other.id != run.id)?;
-        previous
-            .ending()
-            .and_then(|ending| ending.outcome.failure().cloned())
     }
 
     fn environment(
@@ -304,7 +327,7 @@ impl Machine {
             Ok(adapter) => adapter,
             // It may be at work all the same, started by another version.
             Err(failure) => {
-                if !self.abandon(&run.id, failure.clone()) {
+                if !self.abandon(&run.id, failure.clone(), Origin::Earlier) {
                     self.warn(&run.id, format!("left as it is: {}", failure.message));
                 }
                 return;
@@ -315,15 +338,14 @@ impl Machine {
         failpoint::hit(Point::Adopted);
         match standing {
             Ok(Standing::Fresh) if run.stop.is_some() => {
-                let message = "stopped before the agent was started";
-                let evidence = "its launch gate was shut";
-                let failure = failure(FailureCode::Interrupted, message, evidence);
-                if !self.abandon(&run.id, failure) {
+                if !self.abandon(&run.id, stopped_before_start(), Origin::Earlier) {
                     self.attend(run, task, dir, adapter, output);
                 }
             }
             // The one who starts it again is the daemon that serves; a passing command leaves it.
-            Ok(Standing::Fresh) if self.shared.follows => self.start(run, task, output),
+            Ok(Standing::Fresh) if self.shared.follows => {
+                self.start(run, task, Origin::Earlier, output);
+            }
             Ok(Standing::Fresh) => {}
             Ok(standing) => {
                 let live = self.attend(run, task, dir, adapter, output);
@@ -398,6 +420,23 @@ fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
     })
 }
 
+fn needs_consent(adapter: &str, unknown: &[Found]) -> Failure {
+    let paths: Vec<String> = unknown.iter().map(|it| it.path.clone()).collect();
+    let digests = unknown.iter().take(20);
+    let digests: Vec<String> = digests
+        .map(|it| format!("{} {}", it.digest, it.path))
+        .collect();
+    failure(
+        FailureCode::NeedsConsent,
+        format!(
+            "{adapter} would read configuration of this repository that can run code and that \
+             nobody has agreed to: {}; look at it, then 'orch agent trust'",
+            orch_core::text::named(&paths)
+        ),
+        digests.join(", "),
+    )
+}
+
 fn find_adapter(run: &Run) -> Result<&'static Adapter, Failure> {
     adapter::find(&run.adapter).ok_or_else(|| {
         let message = format!("there is no adapter '{}' in this version", run.adapter);
@@ -459,6 +498,15 @@ fn failed(code: FailureCode, error: &(dyn std::error::Error + 'static), place: &
         None => place.to_owned(),
     };
     failure(code, chain(error), evidence)
+}
+
+/// What becomes of a run that was asked to stop before anything of it was there.
+pub(super) fn stopped_before_start() -> Failure {
+    failure(
+        FailureCode::Interrupted,
+        "stopped before the agent was started",
+        "its launch gate was shut",
+    )
 }
 
 /// A failure of the machine before the agent could be started.

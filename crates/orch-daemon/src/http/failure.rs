@@ -176,6 +176,7 @@ impl From<Refusal> for Failed {
                 .about("agent")
                 .hint("'orch agent list' shows what there is"),
             Refusal::Cycle(_) => unprocessable("cycle").about("depends_on"),
+            Refusal::NotTogether { .. } => unprocessable("not_together"),
             Refusal::Busy { .. } => conflict("busy"),
             Refusal::Needed { .. } => conflict("needed"),
             Refusal::Illegal(_) => conflict("illegal_transition"),

@@ -7,6 +7,7 @@ mod body;
 mod events;
 mod failure;
 mod project;
+mod prompt;
 mod rescue;
 mod runs;
 mod server;
@@ -15,11 +16,13 @@ mod tasks;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, StatusCode};
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http_body_util::BodyExt;
 use orch_api::{API_VERSION, VERSION_HEADER};
 use orch_core::request::{Answer, Request as Ask};
 
@@ -48,7 +51,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
         .route("/v1/tasks/{id}/approve", post(tasks::approve))
         .route("/v1/tasks/{id}/reject", post(tasks::reject))
+        .route("/v1/tasks/{id}/resume", post(tasks::resume))
         .route("/v1/tasks/{id}/why", get(tasks::why))
+        .route("/v1/tasks/{id}/prompt", get(prompt::show))
         .route("/v1/runs", get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/runs/{id}/events", get(runs::events))
@@ -61,6 +66,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn(promises))
         .layer(middleware::from_fn(versions))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&shared),
+            redacted,
+        ))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(shared)
 }
@@ -101,6 +110,35 @@ async fn promises(request: Request, next: Next) -> Response {
         }
         None => next.run(request).await,
     }
+}
+
+/// Takes secrets out of every answer but the bytes that an agent wrote, which are asked for as they
+/// are. A stream of lines comes in pieces of whole lines.
+async fn redacted(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let redactor = shared.redactor();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_stream = match kind {
+        "application/json" => false,
+        "application/x-ndjson" => true,
+        _ => return response,
+    };
+    if redactor.is_empty() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    if is_stream {
+        let clean = move |bytes: Bytes| redactor.bytes(&bytes).map_or(bytes, Bytes::from);
+        let body = body.map_frame(move |frame| frame.map_data(&clean));
+        return Response::from_parts(parts, Body::new(body));
+    }
+    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
+        return Failed::ending().into_response();
+    };
+    let clean = redactor.bytes(&bytes).map_or(bytes, Bytes::from);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(clean))
 }
 
 /// Both sides say which version of the interface they speak; they must agree.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use orch_api::types as api;
 use orch_core::run::Run;
 use orch_core::task::TaskStatus;
-use orch_core::wait::Service;
+use orch_core::wait::{Actor, Service};
 use orch_core::{RunId, TaskId};
 use orch_store::Reader;
 use serde_json::{Value, json};
@@ -52,7 +52,8 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
     let counts = reader.counts()?;
     let count = |status: TaskStatus| counts.get(&status).copied().unwrap_or(0);
     let needs_you = reader.needing_person(NEEDS_YOU)?;
-    let needs_you = views(shared, reader, &needs_you)?;
+    let mut needs_you = views(shared, reader, &needs_you)?;
+    needs_you.extend(hindered(shared, reader, &live)?);
     Ok(api::Status {
         project: config.name.clone(),
         target: config.target.clone(),
@@ -73,8 +74,25 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
         needs_you,
         last_event: reader.last_event()?,
         config_error: shared.config_error(),
-        paused: shared.shortage().map(|short| short.to_string()),
+        paused: shared.paused(),
     })
+}
+
+/// The tasks whose run has ended and cannot be recorded before a person does something.
+fn hindered(
+    shared: &Shared,
+    reader: &mut dyn Reader,
+    live: &[Run],
+) -> Result<Vec<api::Task>, Failed> {
+    let needs_person = |run: &&Run| {
+        let wait = shared.hindrance(&run.id);
+        wait.is_some_and(|wait| wait.actor == Actor::Person)
+    };
+    let mut tasks = Vec::new();
+    for run in live.iter().filter(needs_person).take(NEEDS_YOU) {
+        tasks.extend(reader.task(&run.task)?);
+    }
+    views(shared, reader, &tasks)
 }
 
 fn agents(config: &Loaded, live: &[Run]) -> Vec<api::Agent> {
@@ -98,7 +116,7 @@ fn agents(config: &Loaded, live: &[Run]) -> Vec<api::Agent> {
 
 const fn service_word(service: Service) -> &'static str {
     match service {
-        Service::Serving | Service::NoSpace => "serving",
+        Service::Serving | Service::NoSpace | Service::NoResources => "serving",
         Service::Draining => "draining",
         Service::Stopped => "stopped",
     }

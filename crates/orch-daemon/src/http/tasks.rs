@@ -11,7 +11,7 @@ use orch_core::TaskId;
 use orch_core::id::BadId;
 use orch_core::request::{Answer, NewTask, Request, TaskEdit};
 use orch_core::run::Run;
-use orch_core::task::{Dependency, DependencyKind, Priority, Task};
+use orch_core::task::{Dependency, DependencyKind, Priority, Task, TaskState};
 use orch_core::wait;
 use orch_store::{Reader, TaskFilter};
 use serde::Deserialize;
@@ -61,7 +61,12 @@ fn view_beside(
     let dependencies = reader.dependencies(&task.id)?;
     let config = shared.config();
     let wait = wait::explain(reader.ledger(), task, &config.core, live, shared.service())?;
-    Ok(convert::task(task, &dependencies, wait.as_ref()))
+    // What the daemon knows of a run at this moment says more than that an agent works on it.
+    let now = match &task.state {
+        TaskState::InProgress { run } => shared.hindrance(run),
+        _ => None,
+    };
+    Ok(convert::task(task, &dependencies, now.or(wait).as_ref()))
 }
 
 #[derive(Deserialize)]
@@ -308,6 +313,17 @@ pub(super) async fn reject(
     change(&shared, Request::Reject { task, reason }).await
 }
 
+pub(super) async fn resume(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+    headers: HeaderMap,
+    bytes: body::Raw,
+) -> Result<Json<api::Changed>, Failed> {
+    let task = find(&shared, &checked_id(id)?)?;
+    let api::Resumption { message } = body::read(&headers, bytes)?;
+    change(&shared, Request::Resume { task, message }).await
+}
+
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     id: Id,
@@ -363,6 +379,7 @@ fn new_task(shared: &Shared, new: api::NewTask) -> Result<NewTask, Failed> {
         workspace: word("workspace", new.workspace.as_deref())?,
         review: word("review", new.review.as_deref())?,
         on_lost: word("on_lost", new.on_lost.as_deref())?,
+        require: word("require", new.require.as_deref())?,
         max_attempts: new.max_attempts,
         timeout_ms: new.timeout_ms,
         stall_ms: new.stall_ms,

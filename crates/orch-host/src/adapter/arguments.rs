@@ -79,9 +79,20 @@ impl AgentSettings {
         option: &str,
         argv: &mut Vec<String>,
     ) -> Result<(), SettingsError> {
-        if let Some(model) = &self.model {
-            let model = self.option_value("model", model)?;
-            argv.extend([option.to_owned(), model.to_owned()]);
+        self.push_option(option, "model", self.model.as_deref(), argv)
+    }
+
+    /// `option` and `value`, which `field` says, if there is one.
+    pub(super) fn push_option(
+        &self,
+        option: &str,
+        field: &'static str,
+        value: Option<&str>,
+        argv: &mut Vec<String>,
+    ) -> Result<(), SettingsError> {
+        if let Some(value) = value {
+            let value = self.option_value(field, value)?;
+            argv.extend([option.to_owned(), value.to_owned()]);
         }
         Ok(())
     }

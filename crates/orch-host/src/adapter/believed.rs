@@ -20,11 +20,13 @@ const COST_USD: f64 = 1e9;
 /// Latest time that is believed, seconds since 1970: the year 5138. Larger numbers are no seconds.
 const SECONDS: i64 = 100_000_000_000;
 
-/// A session id.
+/// A session id. It becomes an argument when the session is continued, so it may not look like an
+/// option.
 pub(super) fn session(fields: &Fields<'_>, name: &str) -> Option<String> {
     let id = fields.text(name)?;
-    let is_plain = !id.is_empty() && id.len() <= SESSION_BYTES && !id.contains('\0');
-    is_plain.then(|| id.into_owned())
+    let is_short = !id.is_empty() && id.len() <= SESSION_BYTES;
+    let is_plain = id.chars().all(|c| c.is_ascii_graphic()) && !id.starts_with('-');
+    (is_short && is_plain).then(|| id.into_owned())
 }
 
 /// A count of tokens.
@@ -63,4 +65,28 @@ fn kept<T>(value: Option<T>, name: &str, raw: &RawValue, notes: &mut Notes) -> O
 
 fn shown(raw: &RawValue) -> String {
     excerpt(raw.get(), 40)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_that_could_not_be_an_argument_is_none() {
+        let read = |json: &str| {
+            let fields: Fields<'_> = serde_json::from_str(json).unwrap();
+            session(&fields, "id")
+        };
+        assert_eq!(read(r#"{"id":"ses_1-2"}"#).as_deref(), Some("ses_1-2"));
+        let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(SESSION_BYTES + 1));
+        for bad in [
+            r#"{"id":""}"#,
+            r#"{"id":"--x"}"#,
+            r#"{"id":"a b"}"#,
+            r#"{"id":7}"#,
+            &long,
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 }

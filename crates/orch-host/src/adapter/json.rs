@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::value::RawValue;
 
 /// A line of output as far as JSON goes.
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Nothing but white space.
     Blank,
     /// One JSON object.
@@ -24,7 +24,7 @@ pub(super) enum Line<'a> {
 }
 
 /// One JSON object and its own text.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     /// The object as it was printed.
     pub raw: &'a RawValue,
     /// Its fields, each as printed.
@@ -32,7 +32,7 @@ pub(super) struct Object<'a> {
 }
 
 /// Reads a line. Text that is not JSON as it stands is read by way of [`mended`].
-pub(super) fn read(text: &str) -> Line<'_> {
+pub(crate) fn read(text: &str) -> Line<'_> {
     let trimmed = text.trim_ascii();
     if trimmed.is_empty() {
         return Line::Blank;
@@ -62,7 +62,7 @@ fn object(raw: &RawValue) -> Option<Object<'_>> {
 
 /// `text` without what JSON printers get wrong: lone surrogate escapes become `\ufffd`; `NaN`,
 /// `Infinity` and numbers too large for a double become `null`. `None` if there is nothing to mend.
-pub(super) fn mended(text: &str) -> Option<String> {
+pub(crate) fn mended(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut changed = false;
@@ -144,7 +144,7 @@ fn mend_number(text: &str, out: &mut String, changed: &mut bool) -> usize {
 
 /// Whether [`serde_json::Value`] could read `json`. [`RawValue`] is more lenient: it lets pass
 /// lone surrogates, numbers beyond all bounds and any depth.
-pub(super) fn is_sound(json: &str) -> bool {
+pub(crate) fn is_sound(json: &str) -> bool {
     serde_json::from_str::<Sound>(json).is_ok()
 }
 
@@ -201,7 +201,8 @@ impl<'de> Visitor<'de> for Sound {
 
 /// The fields of one object, each as printed. An object that has a field twice is not read: which
 /// of the two was meant nobody knows.
-pub(super) struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+#[derive(Default)]
+pub(crate) struct Fields<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Fields<'a> {
     /// The field as printed.
@@ -217,6 +218,11 @@ impl<'a> Fields<'a> {
     /// The field, if it is of this type.
     pub fn read<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.raw(name)?.get()).ok()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The fields of the field, if it is an object.
@@ -253,7 +259,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
 /// Event data for bytes that are not JSON: `{"text": …}`, with `"lossy": true` where bytes that
 /// are not UTF-8 were replaced.
-pub(super) fn text_data(bytes: &[u8]) -> Box<RawValue> {
+pub(crate) fn text_data(bytes: &[u8]) -> Box<RawValue> {
     match String::from_utf8_lossy(bytes) {
         Cow::Borrowed(text) => raw(&serde_json::json!({ "text": text })),
         Cow::Owned(text) => raw(&serde_json::json!({ "text": text, "lossy": true })),

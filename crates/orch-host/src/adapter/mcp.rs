@@ -10,6 +10,9 @@ use serde::Deserialize;
 /// Most servers one agent is given.
 const SERVERS: usize = 64;
 
+/// What the file is called that tells a program its servers, in the files of a run.
+pub(super) const MCP_FILE: &str = "mcp.json";
+
 /// One MCP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct McpServer {
@@ -89,6 +92,27 @@ impl McpServer {
     }
 }
 
+impl McpServer {
+    /// The file that most programs share, with these servers.
+    pub(super) fn file(servers: &[Self]) -> String {
+        let entries = servers.iter().map(|it| (it.name.clone(), it.entry()));
+        let entries: serde_json::Map<String, serde_json::Value> = entries.collect();
+        serde_json::json!({ "mcpServers": entries }).to_string()
+    }
+
+    fn entry(&self) -> serde_json::Value {
+        match &self.transport {
+            McpTransport::Stdio { command, args, env } => {
+                serde_json::json!({ "command": command, "args": args, "env": env })
+            }
+            // Some want to be told the kind, and none minds.
+            McpTransport::Http { url, headers } => {
+                serde_json::json!({ "type": "http", "url": url, "headers": headers })
+            }
+        }
+    }
+}
+
 fn server((name, entry): (String, Entry)) -> Result<McpServer, McpUnreadable> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
@@ -130,6 +154,18 @@ mod tests {
         );
         assert!(
             matches!(&servers[1].transport, McpTransport::Http { headers, .. } if headers["X"] == "y")
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_made_can_be_read() {
+        let text = r#"{"mcpServers": {
+            "web": {"url": "http://127.0.0.1:9/mcp", "headers": {"X": "y"}},
+            "files": {"command": "serve-files", "args": ["--root", "."], "env": {"A": "b"}}}}"#;
+        let servers = McpServer::parse(text).unwrap();
+        assert_eq!(
+            McpServer::parse(&McpServer::file(&servers)).unwrap(),
+            servers
         );
     }
 

@@ -4,23 +4,29 @@
 //! command line, from a line of output to events, from all lines to a verdict. Adapters must not
 //! know that there are files, processes, a clock or a database.
 
+mod acp;
 mod arguments;
 mod believed;
 mod calls;
 mod claude;
+mod codex;
 mod copilot;
 mod cursor;
+mod documented;
+mod explain;
 mod gemini;
-mod json;
+pub(crate) mod json;
 mod mcp;
 mod messages;
 mod opencode;
 mod pi;
 mod provider;
+mod qwen;
 mod shell;
 mod stream;
 mod trouble;
 
+pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
 pub use shell::plain_program;
 
@@ -36,11 +42,14 @@ use crate::supervise::StopSignal;
 /// Every kind of agent, in the order of the documentation.
 static ALL: &[Adapter] = &[
     claude::ADAPTER,
+    codex::ADAPTER,
     opencode::ADAPTER,
     gemini::ADAPTER,
+    qwen::ADAPTER,
     pi::ADAPTER,
     copilot::ADAPTER,
     cursor::ADAPTER,
+    acp::ADAPTER,
     shell::ADAPTER,
 ];
 
@@ -150,6 +159,30 @@ pub struct Capabilities {
     pub permissions: &'static [Permission],
     /// One sentence on how well its endings can be told apart.
     pub endings: &'static str,
+}
+
+impl Counting {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::PerRun => "run",
+            Self::PerSession => "session",
+        }
+    }
+}
+
+impl LimitSignal {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Status => "status",
+            Self::ResetTime => "reset_time",
+        }
+    }
 }
 
 /// How an agent counts the tokens it used.
@@ -272,7 +305,7 @@ pub struct Invocation {
     /// Variables this kind of agent needs; the configuration may set others over them.
     pub env: Vec<(String, String)>,
     /// Files it needs, each with its text: they are written into [`Occasion::files`], for nobody
-    /// but the user to read. A name may begin with directories.
+    /// but the user to read.
     pub files: Vec<(&'static str, String)>,
     /// Whether stdin is the prompt file; otherwise it is `/dev/null`.
     pub prompt_on_stdin: bool,
@@ -294,6 +327,18 @@ pub enum SettingsError {
     /// The kind of agent needs a command and none is set.
     #[error("agent '{agent}': adapter '{adapter}' needs a `command`")]
     CommandMissing {
+        /// The agent.
+        agent: String,
+        /// Its adapter.
+        adapter: &'static str,
+    },
+    /// A command that only a shell can read, for a kind of agent that is started without one.
+    #[error(
+        "agent '{agent}': adapter '{adapter}' starts `command` without a shell, and this one has \
+         characters or words that only a shell understands: put such arguments into `args`, or \
+         everything into a script"
+    )]
+    NotPlain {
         /// The agent.
         agent: String,
         /// Its adapter.

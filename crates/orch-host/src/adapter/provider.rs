@@ -82,7 +82,20 @@ mod tests {
         let said = |status| by_status(status).as_str();
         let statuses = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 529];
         let words: Vec<_> = statuses.map(|it| format!("{it} {}", said(it))).to_vec();
-        insta::assert_snapshot!(words.join("\n"), @r"");
+        insta::assert_snapshot!(words.join("\n"), @r"
+        400 bad_request
+        401 auth_failed
+        402 usage_limit
+        403 auth_failed
+        404 model_not_found
+        413 context_too_long
+        422 bad_request
+        429 rate_limit
+        500 provider_error
+        502 provider_error
+        503 overloaded
+        529 overloaded
+        ");
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub fn plain_program(command: &str) -> Option<&str> {
 /// The words of a command that means the same without a shell: nothing to expand, redirect or
 /// join. Such a command is started by itself: a command that is not there is then told apart from
 /// one that failed, and a signal from an exit status.
-fn plain_words(command: &str) -> Option<Vec<&str>> {
+pub(super) fn plain_words(command: &str) -> Option<Vec<&str>> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,= ".contains(c);
     if !command.chars().all(plain) {
         return None;

@@ -2,6 +2,7 @@
 //!
 //! Whatever cannot be found out is `None` or says why. What follows from it is decided elsewhere.
 
+pub mod program;
 mod service;
 
 use std::fs;

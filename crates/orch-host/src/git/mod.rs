@@ -32,9 +32,10 @@
 mod command;
 mod error;
 mod names;
-mod process;
+pub(crate) mod process;
 mod refs;
 mod repository;
+pub(crate) mod roots;
 mod view;
 
 pub use command::Git;

@@ -16,14 +16,14 @@ use crate::supervise::{OwnedChild, spawn_owned};
 const LEAK_GRACE: Duration = Duration::from_secs(2);
 
 /// What a child left.
-pub(super) struct Finished {
-    pub(super) status: ExitStatus,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
 }
 
 /// Why a child did not end by itself.
-pub(super) enum Stopped {
+pub(crate) enum Stopped {
     TimedOut,
     TooMuchOutput,
     Io(io::Error),
@@ -31,10 +31,10 @@ pub(super) enum Stopped {
 
 /// What a child may use.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Allowance {
-    pub(super) time: Duration,
-    pub(super) stdout_bytes: usize,
-    pub(super) stderr_bytes: usize,
+pub(crate) struct Allowance {
+    pub(crate) time: Duration,
+    pub(crate) stdout_bytes: usize,
+    pub(crate) stderr_bytes: usize,
 }
 
 enum News {
@@ -51,7 +51,7 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<OwnedChild> {
 }
 
 /// Runs a child with `input` on its standard input, until it ends or must be ended.
-pub(super) fn run(
+pub(crate) fn run(
     command: &mut Command,
     input: Option<Vec<u8>>,
     allowance: Allowance,

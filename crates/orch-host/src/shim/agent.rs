@@ -22,7 +22,7 @@ use crate::supervise::process::Identity;
 use crate::supervise::spec::{MARKER, Spec};
 
 /// Where a command is looked for when the agent has no `PATH`, as the C library would.
-const DEFAULT_PATH: &str = "/bin:/usr/bin";
+pub(crate) const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// An agent that was started. Its status has not been fetched, so its id is its own.
 pub(super) struct Agent {
@@ -108,7 +108,7 @@ fn path_of(spec: &Spec) -> &OsStr {
 
 /// The file to execute. Looked up here and not by the C library, which would run a script
 /// without an interpreter line through a shell and which tells less when it finds nothing.
-fn resolve(program: &OsStr, path: &OsStr) -> Result<PathBuf, Failure> {
+pub(crate) fn resolve(program: &OsStr, path: &OsStr) -> Result<PathBuf, Failure> {
     if program.is_empty() {
         return Err(not_found(program, "the command is empty"));
     }
@@ -154,7 +154,7 @@ fn not_found(program: &OsStr, place: &str) -> Failure {
 }
 
 /// Why the kernel would not start `file`.
-fn refused(program: &OsStr, file: &Path, error: &io::Error) -> Failure {
+pub(crate) fn refused(program: &OsStr, file: &Path, error: &io::Error) -> Failure {
     let there = std::fs::metadata(file);
     let (code, why) = match Errno::from_io_error(error) {
         Some(Errno::NOENT) if there.is_ok() => {

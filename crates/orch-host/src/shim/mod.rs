@@ -5,7 +5,7 @@
 //! goes into the run directory, in an order that makes every instant of its death decidable:
 //! lock, gate, agent, `pid.json`, news; then logs durable, record durable, news, lock.
 
-mod agent;
+pub(crate) mod agent;
 #[cfg(target_os = "linux")]
 mod clone;
 mod descriptors;

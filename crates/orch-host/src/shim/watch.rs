@@ -14,8 +14,7 @@ use orch_core::outcome::Enforced;
 use orch_core::run::Exit;
 use rustix::io::Errno;
 use rustix::process::{
-    Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid,
-    waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, wait, waitid, waitpid,
 };
 
 use super::agent::Agent;
@@ -26,8 +25,12 @@ use crate::failpoint::{self, Point};
 use crate::supervise::process::{Process, descendants, read, table};
 use crate::supervise::record::{LEAKED_NAMED, Leaked};
 use crate::supervise::tree::{Killed, kill_tree};
-use crate::supervise::{Limits, Spec, StopSignal, clock, exit_of};
+use crate::supervise::{Limits, Spec, StopSignal, clock, exit_told};
 
+/// To see that a child has ended and leave its status where it is.
+const LOOK: WaitIdOptions = WaitIdOptions::EXITED
+    .union(WaitIdOptions::NOHANG)
+    .union(WaitIdOptions::NOWAIT);
 /// Between two attempts to kill an agent that does not go.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -73,7 +76,6 @@ pub(super) struct Watch<'a> {
     stage: Stage,
     enforced: Option<Enforced>,
     stops: usize,
-    reaped: Option<Reaped>,
     warnings: Vec<String>,
 }
 
@@ -97,7 +99,6 @@ impl<'a> Watch<'a> {
             stage: Stage::Working,
             enforced: None,
             stops: 0,
-            reaped: None,
             warnings: Vec::new(),
         }
     }
@@ -105,17 +106,21 @@ impl<'a> Watch<'a> {
     /// Returns when the agent has ended and nothing of it is left that can be ended.
     pub(super) fn until_end(mut self, seen: impl FnOnce(End)) -> End {
         let reaped = loop {
-            self.reap();
-            if let Some(reaped) = self.reaped.take() {
+            if let Some(reaped) = self.look_at_agent() {
                 break reaped;
             }
+            self.reap_orphans();
             self.heed_stops();
             self.heed_limits();
             self.heed_grace();
             self.sleep(self.next_look());
         };
         failpoint::hit(Point::EndSeen);
+        // Noted first and fetched second: until it is fetched the status lies with the kernel, and
+        // whoever becomes the agent's parent, should this process be killed, can still have it.
         seen(self.end(&reaped, &Killed::default()));
+        failpoint::hit(Point::EndNoted);
+        let _ = waitpid(Some(self.agent.pid), WaitOptions::NOHANG);
         let killed = self.end_leaked();
         failpoint::hit(Point::LeaksEnded);
         self.end(&reaped, &killed)
@@ -191,9 +196,6 @@ impl<'a> Watch<'a> {
 
     /// Its status is not fetched, so the group's number is still its own.
     fn signal_group(&self, signal: Signal) {
-        if self.reaped.is_some() {
-            return;
-        }
         if let Err(error) = kill_process_group(self.agent.pid, signal)
             && error != Errno::SRCH
         {
@@ -219,46 +221,35 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Fetches every status there is. `true` if a child is left.
-    fn reap(&mut self) -> bool {
-        self.reap_agent();
-        loop {
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == self.agent.pid => self.agent_ended(status, None),
-                Ok(Some(_)) => {}
-                Ok(None) => return true,
-                Err(Errno::INTR) => {}
-                Err(_) => return false,
-            }
-        }
-    }
-
-    /// Fetches the agent's status, having looked at what goes with it.
-    fn reap_agent(&mut self) {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if !matches!(waitid(WaitId::Pid(self.agent.pid), look), Ok(Some(_))) {
-            return;
-        }
-        let ticks = self.cpu_ticks();
+    /// How the agent ended, if it has. Its status is left with the kernel.
+    fn look_at_agent(&self) -> Option<Reaped> {
+        let ended = waitid(WaitId::Pid(self.agent.pid), LOOK).ok().flatten()?;
         // Where orphans are not adopted they can only be reached through the group, and only
         // while its leader's status keeps the number from being reused.
         if !cfg!(target_os = "linux") {
             self.signal_group(Signal::KILL);
         }
-        if let Ok(Some((_, status))) = waitpid(Some(self.agent.pid), WaitOptions::NOHANG) {
-            self.agent_ended(status, ticks);
-        }
+        Some(Reaped {
+            exit: exit_told(&ended)?,
+            at: clock::now(),
+            active: self.agent.since.elapsed(),
+            cpu_ticks: self.cpu_ticks(),
+            oom_kills: self.agent.shortage.kills(),
+        })
     }
 
-    fn agent_ended(&mut self, status: WaitStatus, cpu_ticks: Option<u64>) {
-        if let Some(exit) = exit_of(status) {
-            self.reaped = Some(Reaped {
-                exit,
-                at: clock::now(),
-                active: self.agent.since.elapsed(),
-                cpu_ticks,
-                oom_kills: self.agent.shortage.kills(),
-            });
+    /// Fetches the statuses of adopted children that have ended, and never the agent's. What cannot
+    /// be found now is fetched when the agent has ended.
+    fn reap_orphans(&self) {
+        if !matches!(waitid(WaitId::All, LOOK), Ok(Some(_))) {
+            return;
+        }
+        let this = rustix::process::getpid().as_raw_pid();
+        let of_mine = |process: &Process| process.parent == this && process.zombie;
+        for process in table().unwrap_or_default().iter().filter(|it| of_mine(it)) {
+            if process.pid != self.agent.pid.as_raw_pid() {
+                let _ = waitpid(Pid::from_raw(process.pid), WaitOptions::NOHANG);
+            }
         }
     }
 
@@ -273,7 +264,7 @@ impl<'a> Watch<'a> {
             Instant::now(),
             Duration::from_millis(self.limits.leak_grace_ms),
         );
-        while self.reap() {
+        while reap() {
             if Instant::now() >= until || self.signals.take_stops() > 0 {
                 return self.kill_descendants();
             }
@@ -283,16 +274,24 @@ impl<'a> Watch<'a> {
     }
 
     fn kill_descendants(&mut self) -> Killed {
-        let killed = kill_tree(|| {
-            self.reap();
-            find()
-        });
+        let killed = kill_tree(find);
         killed.unwrap_or_else(|error| {
             self.warnings.push(format!(
                 "what the agent left behind cannot be found: {error}"
             ));
             Killed::default()
         })
+    }
+}
+
+/// Fetches every status there is, once the agent's was fetched. `true` if a child is left.
+fn reap() -> bool {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use orch_core::Timestamp;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -78,6 +79,14 @@ impl Dir {
     pub(crate) fn length(&self, name: &str) -> u64 {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    /// When a file was last written, by the wall clock; `None` if it cannot be told.
+    pub(crate) fn modified(&self, name: &str) -> Option<Timestamp> {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let seconds = i64::try_from(stat.st_mtime).ok()?;
+        let millis = i64::try_from(stat.st_mtime_nsec).ok()? / 1_000_000;
+        Some(Timestamp(seconds.checked_mul(1_000)?.checked_add(millis)?))
     }
 
     /// Opens a log: every write goes to its end, whoever else writes.

@@ -39,7 +39,14 @@ pub(crate) enum Life {
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
+    /// The leader of its group.
+    pub(crate) group: i32,
+    /// The leader of its session.
+    pub(crate) session: i32,
+    /// It has ended and its status was not fetched.
     pub(crate) zombie: bool,
+    /// A signal keeps it from doing anything.
+    pub(crate) stopped: bool,
     pub(crate) start_time: u64,
     /// Processor time of it and the children it waited for, clock ticks.
     pub(crate) cpu_ticks: u64,
@@ -252,6 +259,9 @@ mod system {
         Some(Process {
             pid: pid.parse().ok()?,
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
+            stopped: matches!(*fields.first()?, "T" | "t"),
             zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
             start_time: number(19)?,
             cpu_ticks: number(11)? + number(12)? + number(13)? + number(14)?,
@@ -338,7 +348,10 @@ mod system {
             Ok(()) | Err(Errno::PERM) => Ok(Some(Process {
                 pid,
                 parent: 0,
+                group: 0,
+                session: 0,
                 zombie: false,
+                stopped: false,
                 start_time: 0,
                 cpu_ticks: 0,
                 name: String::new(),
@@ -369,7 +382,10 @@ mod tests {
         Process {
             pid,
             parent,
+            group: pid,
+            session: pid,
             zombie: false,
+            stopped: false,
             start_time: 1,
             cpu_ticks: 0,
             name: "x".into(),
@@ -383,6 +399,7 @@ mod tests {
         let found = system::parse(&stat).unwrap();
         assert_eq!((found.pid, found.parent, found.zombie), (42, 7, false));
         assert_eq!((found.start_time, found.cpu_ticks), (777, 37));
+        assert_eq!((found.group, found.session), (1, 1));
         assert_eq!(found.name, "a) Z 1 (b");
     }
 

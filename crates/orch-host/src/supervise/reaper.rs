@@ -21,13 +21,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use orch_core::Timestamp;
 use orch_core::run::Exit;
-use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, WaitIdStatus, WaitOptions, WaitStatus, waitpid};
 
 use super::clock;
 use super::process::{self, Identity};
 #[cfg(target_os = "linux")]
 use super::server::Answer;
 
+/// What the kernel calls a shim, and an agent until it executes its command.
+pub(crate) const SHIM_NAME: &str = "orch-shim";
 /// Most statuses that are remembered; the oldest are forgotten.
 const REMEMBERED: usize = 1024;
 
@@ -43,6 +45,10 @@ struct Registry {
 pub(crate) struct Reaped {
     pub(crate) pid: i32,
     pub(crate) start_time: u64,
+    pub(crate) group: i32,
+    pub(crate) session: i32,
+    /// It ended as a copy of its shim: it could not execute its command, or had not come so far.
+    pub(crate) never_executed: bool,
     pub(crate) exit: Exit,
     pub(crate) at: Timestamp,
     pub(crate) cpu_ticks: u64,
@@ -202,6 +208,9 @@ pub fn reap_orphans() -> io::Result<usize> {
         registry.reaped.push_back(Reaped {
             pid: process.pid,
             start_time: process.start_time,
+            group: process.group,
+            session: process.session,
+            never_executed: process.name == SHIM_NAME,
             exit,
             at: clock::now(),
             cpu_ticks: process.cpu_ticks,
@@ -235,11 +244,41 @@ pub(crate) fn status_of(agent: &Identity) -> Option<Reaped> {
         .cloned()
 }
 
+/// How the agent ended that this shim started, for a shim that was killed before it could write
+/// down which process that is. The agent leads a group of its own in the shim's session, and was
+/// there before anything it started; where two could be it, nobody is.
+pub(crate) fn status_of_agent_of(shim: &Identity) -> Option<Reaped> {
+    let registry = registry();
+    let could_be = |it: &&Reaped| {
+        let is_of_shim = it.session == shim.pid && it.start_time >= shim.start_time;
+        is_of_shim && it.group == it.pid && !it.never_executed
+    };
+    let mut candidates: Vec<&Reaped> = registry.reaped.iter().filter(could_be).collect();
+    candidates.sort_by_key(|it| it.start_time);
+    match candidates.as_slice() {
+        [only] => Some((*only).clone()),
+        [first, second, ..] if first.start_time < second.start_time => Some((*first).clone()),
+        _ => None,
+    }
+}
+
 fn fetch(pid: i32) -> io::Result<Option<Exit>> {
     match waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
         Ok(Some((_, status))) => Ok(exit_of(status)),
         Ok(None) | Err(rustix::io::Errno::CHILD) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The same for a status that was looked at and left with the kernel.
+pub(crate) fn exit_told(status: &WaitIdStatus) -> Option<Exit> {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Some(Exit::Code(code)),
+        (None, Some(number)) => Some(Exit::Signal {
+            number,
+            core: status.dumped(),
+        }),
+        (None, None) => None,
     }
 }
 

@@ -258,6 +258,36 @@ impl Inspection<'_> {
         standing.transpose()
     }
 
+    /// What the kernel knows of an agent whose shim died before it could write down which process
+    /// it is: it is in the shim's session.
+    fn by_session(&self, shim: &Started) -> io::Result<Option<Standing>> {
+        reaper::reap_orphans()?;
+        if let Some(reaped) = reaper::status_of_agent_of(shim) {
+            let pid = PidRecord {
+                agent: Identity {
+                    pid: reaped.pid,
+                    start_time: reaped.start_time,
+                    boot_id: process::boot_id(),
+                },
+                started_at_ms: self
+                    .dir
+                    .modified(name::PID_TEMPORARY)
+                    .unwrap_or(reaped.at)
+                    .0,
+            };
+            return Ok(Some(Standing::Ended(self.witnessed(&pid, &reaped))));
+        }
+        // A dying shim lets go of its lock before it lets go of its children.
+        let of_shim = |it: &&Process| it.session == shim.pid && it.group == it.pid && it.zombie;
+        let table = process::table()?;
+        let pending = table.iter().filter(of_shim).find(|it| {
+            (it.parent == shim.pid && self.is_shim(it.parent)) || it.parent == this_process()
+        });
+        pending
+            .map(|it| self.unsupervised(it.pid, None))
+            .transpose()
+    }
+
     /// The agent lives and the lock was free when it was tried. It is tried once more: a shim holds
     /// it from before the agent is made, and may have come only after the first try.
     fn unsupervised(&self, pid: i32, started_at: Option<Timestamp>) -> io::Result<Standing> {
@@ -278,6 +308,11 @@ impl Inspection<'_> {
         };
         if !of_this_boot {
             return Ok(Standing::Lost(self.rebooted()));
+        }
+        if let (Some(shim), None) = (&gate, agent)
+            && let Some(standing) = self.by_session(shim)?
+        {
+            return Ok(standing);
         }
         let written = self.dir.length(name::OUT_LOG) + self.dir.length(name::ERR_LOG);
         // One that was started may have ended before anything could be written down about it.

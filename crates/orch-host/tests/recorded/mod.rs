@@ -4,6 +4,8 @@
 //! exit status, a signal as a negative number, or `timeout`), `NAME.stderr`, and `NAME.usage`
 //! (what the agent wrote into its usage file).
 
+pub mod hostile;
+
 use std::path::{Path, PathBuf};
 
 use orch_core::outcome::{Enforced, Verdict, Witness, decide};

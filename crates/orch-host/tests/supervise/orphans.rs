@@ -303,12 +303,52 @@ pub fn subreaper(_temporary: &Path) {
     assert_eq!(bench.record(), record);
     stop(&bench.dir).unwrap();
     wait_for_end(tool);
+    an_agent_that_nobody_wrote_down_is_known_by_its_session();
     // Whatever was fetched, the daemon's own children were not.
     reap_orphans().unwrap();
     assert_eq!(ended.wait().unwrap().code(), Some(6));
     lasting.child().kill().unwrap();
     assert!(!lasting.wait().unwrap().success());
     no_zombie_is_left();
+}
+
+/// The shim was killed between making the agent and writing down which process that is.
+fn an_agent_that_nobody_wrote_down_is_known_by_its_session() {
+    for leads_a_group in [false, true] {
+        let bench = Bench::new();
+        let mut fifo = bench.fifo();
+        // Another leader of a group in the same session, which ends first and in another way.
+        let other = match leads_a_group {
+            true => "read line < first; set -m; sh -c 'exit 3' & ",
+            false => "",
+        };
+        let script = format!("echo $$ > fifo; {other}read line < go; exit 7");
+        let mode = rustix::fs::Mode::RWXU;
+        for gate in ["first", "go"] {
+            rustix::fs::mkfifoat(rustix::fs::CWD, bench.path(gate), mode).unwrap();
+        }
+        bench.launch(&bench.shell(&script));
+        bench.started();
+        let agent: i32 = fifo.line().parse().unwrap();
+        bench.kill_shim();
+        forget_agent(&bench);
+        let by_marker = Standing::Unsupervised {
+            pid: agent,
+            started_at: None,
+        };
+        assert_eq!(bench.inspect(), by_marker);
+        if leads_a_group {
+            std::fs::write(bench.path("first"), "on\n").unwrap();
+        }
+        std::fs::write(bench.path("go"), "on\n").unwrap();
+        wait_for_end(agent);
+        let record = bench.record();
+        assert_eq!(
+            (record.exit, record.source),
+            (Exit::Code(7), Source::Daemon)
+        );
+        assert_eq!(bench.record(), record);
+    }
 }
 
 fn no_zombie_is_left() {

@@ -33,11 +33,17 @@ pub(super) struct Steps {
 
 /// The steps of this program. Version 1 is the first.
 pub(super) const STEPS: Steps = Steps {
-    steps: &[Step {
-        from: 1,
-        // Nobody knows any more in which boot a run was recorded that is there already.
-        sql: "ALTER TABLE run ADD COLUMN boot TEXT",
-    }],
+    steps: &[
+        Step {
+            from: 1,
+            // Nobody knows any more in which boot a run was recorded that is there already.
+            sql: "ALTER TABLE run ADD COLUMN boot TEXT",
+        },
+        Step {
+            from: 2,
+            sql: include_str!("version-2-to-3.sql"),
+        },
+    ],
     current: schema::VERSION,
 };
 

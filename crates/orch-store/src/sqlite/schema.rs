@@ -6,12 +6,12 @@
 
 use orch_core::event::EventKind;
 use orch_core::run::{FailureCode, RunStatus, StopReason};
-use orch_core::task::{DependencyKind, OnLost, ReviewMode, TaskStatus, WorkspaceMode};
+use orch_core::task::{DependencyKind, OnLost, Require, ReviewMode, TaskStatus, WorkspaceMode};
 
 use crate::rows::REVIEW_WAITS;
 
 /// The version this program writes.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// Says that a file is ours: `orch` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x6f72_6368;
@@ -76,6 +76,7 @@ CREATE TABLE task (
     workspace TEXT NOT NULL CHECK (workspace IN ({workspaces})),
     review_mode TEXT NOT NULL CHECK (review_mode IN ({reviews})),
     on_lost TEXT NOT NULL CHECK (on_lost IN ({on_lost})),
+    require TEXT CHECK (require IN ({requires})),
     attempts INTEGER NOT NULL CHECK (attempts >= 0),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 0),
     runs INTEGER NOT NULL CHECK (runs >= 0),
@@ -111,6 +112,7 @@ CREATE TABLE task (
         workspaces = words!(WorkspaceMode),
         reviews = words!(ReviewMode),
         on_lost = words!(OnLost),
+        requires = words!(Require),
     )
 }
 
@@ -154,6 +156,8 @@ CREATE TABLE run (
     status TEXT NOT NULL CHECK (status IN ({live}, {last})),
     stop TEXT CHECK (stop IN ({stops})),
     branch TEXT,
+    boot TEXT,
+    resumed_session TEXT,
     created_at INTEGER NOT NULL,
     started_at INTEGER,
     finished_at INTEGER,
@@ -169,17 +173,24 @@ CREATE TABLE run (
     cache_read_tokens INTEGER CHECK (cache_read_tokens >= 0),
     cache_write_tokens INTEGER CHECK (cache_write_tokens >= 0),
     cost_usd REAL,
+    cost_estimated INTEGER CHECK (cost_estimated IN (0, 1)),
     session_id TEXT,
     commit_id TEXT,
+    files_changed INTEGER CHECK (files_changed >= 0),
+    commits_made INTEGER CHECK (commits_made >= 0),
     events INTEGER CHECK (events >= 0),
     warnings TEXT,
     result TEXT,
-    boot TEXT,
 
     -- A run has an end exactly when its status is final.
     CHECK ((finished_at IS NULL) = (status IN ({live}))),
     CHECK ((events IS NULL) = (finished_at IS NULL)),
     CHECK ((warnings IS NULL) = (finished_at IS NULL)),
+    -- Both are counted or neither is, and only of a run that is over.
+    CHECK ((files_changed IS NULL) = (commits_made IS NULL)),
+    CHECK (files_changed IS NULL OR finished_at IS NOT NULL),
+    -- A cost is the agent's or an estimate.
+    CHECK ((cost_estimated IS NULL) = (cost_usd IS NULL)),
     -- The kernel says one thing about how a process ended, and only about one that has.
     CHECK (exit_code IS NULL OR exit_signal IS NULL),
     CHECK ((exit_core IS NULL) = (exit_signal IS NULL)),

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use orch_core::event::{Event, EventKind};
-use orch_core::run::{Ending, Exit, Failure, FailureCode, Outcome, Run, RunState, Usage};
+use orch_core::run::{Changes, Ending, Exit, Failure, FailureCode, Outcome, Run, RunState, Usage};
 use orch_core::task::{
-    Dependency, DependencyKind, Hold, OnLost, Priority, Review, ReviewMode, Task, TaskState,
-    WorkspaceMode,
+    Dependency, DependencyKind, Hold, OnLost, Priority, Require, Review, ReviewMode, Task,
+    TaskState, WorkspaceMode,
 };
 use orch_core::{AgentName, RunId, TaskId, Timestamp};
 
@@ -58,6 +58,7 @@ pub fn task(number: u64) -> Task {
         workspace: WorkspaceMode::Worktree,
         review: ReviewMode::Manual,
         on_lost: OnLost::Default,
+        require: None,
         attempts: 0,
         max_attempts: 3,
         runs: 0,
@@ -100,6 +101,7 @@ pub fn full_task(number: u64, state: TaskState) -> Task {
         workspace: WorkspaceMode::Shared,
         review: ReviewMode::Auto,
         on_lost: OnLost::Ask,
+        require: Some(Require::Commit),
         attempts: 1,
         runs: 4,
         start_failures: 5,
@@ -159,6 +161,7 @@ pub fn run(number: u64, task: u64) -> Run {
         stop: None,
         branch: None,
         boot: Some("the boot".to_owned()),
+        resumed_session: Some("s-0".to_owned()),
         created_at: Timestamp(2_000),
         started_at: None,
     }
@@ -184,8 +187,13 @@ pub fn ending(outcome: Outcome, exit: Option<Exit>) -> Ending {
             cache_write_tokens: Some(1 << 40),
             cost_usd: Some(0.125),
         },
+        cost_estimated: true,
         session_id: Some("s-1".to_owned()),
         commit: None,
+        changes: Some(Changes {
+            files: 3,
+            commits: 0,
+        }),
         events: 17,
         warnings: vec!["the exit status says otherwise".to_owned()],
         finished_at: Timestamp(2_500),

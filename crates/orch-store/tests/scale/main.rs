@@ -43,6 +43,8 @@ impl Project {
             labels: BTreeSet::new(),
             max_parallel: 2 * SLOTS,
             enabled: true,
+            require: None,
+            resumes: false,
         };
         let config = Config {
             max_agents: SLOTS,

@@ -1,11 +1,14 @@
 //! `orch doctor`: is everything here that orch needs?
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use orch_daemon::brief;
 use orch_daemon::config::{self, AgentEntry};
+use orch_daemon::consent;
 use orch_daemon::doctor::{self, Check, Verdict};
+use orch_daemon::kinds::{self, Adapter};
+use orch_daemon::program;
 use orch_daemon::project::Project;
 use serde::Serialize;
 
@@ -22,10 +25,12 @@ const GIT_LEAST: (u32, u32) = (2, 38);
 
 /// What every check here is good for that `orch_daemon::doctor` does not make.
 const WORKS: &str = "orch can work here";
+/// What agreeing to configuration is good for.
+const CONSENT: &str = "what is in the repository runs nothing that nobody agreed to";
 
 /// One thing that was looked at, as a program sees it.
 #[derive(Serialize)]
-struct Shown<'a> {
+pub struct Shown<'a> {
     name: &'a str,
     /// `ok`, `warning` or `problem`.
     status: &'static str,
@@ -33,6 +38,19 @@ struct Shown<'a> {
     promise: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    /// A check as a program sees it.
+    pub fn of(check: &'a Check) -> Self {
+        Self {
+            name: &check.name,
+            status: check.verdict.as_str(),
+            detail: &check.detail,
+            promise: check.promise,
+            hint: check.mend.as_deref(),
+        }
+    }
 }
 
 fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
@@ -52,6 +70,7 @@ fn failed(name: &str, error: UserError) -> Check {
 /// Looks at everything.
 pub fn run(context: &Context, args: &Doctor) -> Result<Ending> {
     let mut checks = vec![git()];
+    checks.extend(programs());
     match context.project() {
         Err(error) => checks.push(failed("project", error)),
         Ok(project) => {
@@ -62,6 +81,8 @@ pub fn run(context: &Context, args: &Doctor) -> Result<Ending> {
             let facts = doctor::gather(&project, pid, args.deep);
             checks.extend(doctor::judge(&facts));
             checks.extend(agents(&project));
+            checks.extend(files(&project));
+            checks.extend(agreed(&project));
         }
     }
     tell(&context.printer, &checks)?;
@@ -73,16 +94,13 @@ pub fn run(context: &Context, args: &Doctor) -> Result<Ending> {
     })
 }
 
-fn tell(printer: &Printer, checks: &[Check]) -> Result<()> {
+/// Says what was found.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn tell(printer: &Printer, checks: &[Check]) -> Result<()> {
     if printer.is_json() {
-        let shown = checks.iter().map(|check| Shown {
-            name: &check.name,
-            status: check.verdict.as_str(),
-            detail: &check.detail,
-            promise: check.promise,
-            hint: check.mend.as_deref(),
-        });
-        let shown: Vec<_> = shown.collect();
+        let shown: Vec<_> = checks.iter().map(Shown::of).collect();
         return printer.json(&serde_json::json!({ "checks": shown }));
     }
     for check in checks {
@@ -121,6 +139,46 @@ fn git() -> Check {
         Some(found) if found >= GIT_LEAST => check("git", Verdict::Ok, said),
         Some(_) => check("git", Verdict::Problem, format!("{said} is too old")).mend(install),
         None => check("git", Verdict::Warning, format!("says '{said}'")),
+    }
+}
+
+/// What a program says about its version, beside the newest one that orch was run with.
+pub fn version_of(
+    name: &str,
+    promise: &'static str,
+    said: &std::result::Result<String, String>,
+    tested: Option<&str>,
+) -> Check {
+    let check = |verdict, detail: String| Check::new(name, promise, verdict, detail);
+    let run_with = tested.map_or_else(
+        || "orch was not run with any version".to_owned(),
+        |tested| format!("the newest orch was run with is {tested}"),
+    );
+    let said = match said {
+        Ok(said) => said,
+        Err(why) => {
+            return check(
+                Verdict::Warning,
+                format!("cannot be told: {why}; {run_with}"),
+            )
+            .mend("start it by hand and see what it says");
+        }
+    };
+    let detail = format!("{said}; {run_with}");
+    let major = |text: &str| program::numbers(text).map(|numbers| numbers[0]);
+    let (have, known) = (program::numbers(said), tested.and_then(program::numbers));
+    match (have, known) {
+        (Some(have), Some(known)) if major(said) != tested.and_then(major) => {
+            let mend = match have > known {
+                true => "see what changed in it; 'orch agent test NAME' tries it out",
+                false => "install a newer version of it",
+            };
+            check(Verdict::Warning, detail).mend(mend)
+        }
+        (Some(have), Some(known)) if have < known => {
+            check(Verdict::Warning, detail).mend("install a newer version of it")
+        }
+        _ => check(Verdict::Ok, detail),
     }
 }
 
@@ -171,6 +229,109 @@ fn agents(project: &Project) -> Vec<Check> {
     agents.iter().map(|it| agent(it, &project.root)).collect()
 }
 
+/// Whether what the configuration names can be used. Nothing is said of a project that names
+/// nothing.
+fn files(project: &Project) -> Vec<Check> {
+    let Ok(config) = config::load(project, &orch_daemon::adapters()) else {
+        return Vec::new();
+    };
+    let mut checks = Vec::new();
+    if config.prompt != config::PromptFiles::default() {
+        let read = brief::templates(project, &config);
+        checks.push(file(
+            "prompt templates",
+            read.map(|_| "they can be used".to_owned()),
+        ));
+    }
+    for agent in config.agents.iter().filter(|agent| agent.mcp.is_some()) {
+        let name = format!("MCP servers of {}", agent.name);
+        let read = brief::mcp_servers(project, agent);
+        checks.push(file(
+            &name,
+            read.map(|servers| format!("{} are named", servers.len())),
+        ));
+    }
+    checks
+}
+
+/// Whether agents' programs would read what nobody has agreed to. Nothing is said where there is
+/// nothing to read.
+fn agreed(project: &Project) -> Option<Check> {
+    let agents = config::agents(project, &orch_daemon::adapters()).ok()?;
+    let name = "agreed configuration";
+    let contents = match consent::survey(project, &agents) {
+        Ok(contents) if contents.is_empty() => return None,
+        Ok(contents) => contents,
+        Err(error) => {
+            let check = Check::new(name, CONSENT, Verdict::Warning, error.to_string());
+            return Some(check.mend("see that it can be read, and 'orch agent trust --list'"));
+        }
+    };
+    let unknown: Vec<String> = contents
+        .iter()
+        .filter(|it| !it.is_trusted)
+        .map(|it| it.found.path.clone())
+        .collect();
+    Some(match unknown.is_empty() {
+        true => {
+            let detail = format!("{} files, all agreed to", contents.len());
+            Check::new(name, CONSENT, Verdict::Ok, detail)
+        }
+        false => {
+            let detail = format!("nobody has agreed to {}", unknown.join(", "));
+            Check::new(name, CONSENT, Verdict::Warning, detail)
+                .mend("look at it, then: orch agent trust")
+        }
+    })
+}
+
+/// The programs of all kinds of agents that are installed here, each with its version. They are
+/// asked at the same time: some take seconds to start.
+fn programs() -> Vec<Check> {
+    let kinds = kinds::all().iter();
+    let named: Vec<(&Adapter, &str)> = kinds
+        .filter_map(|adapter| Some((adapter, adapter.program?)))
+        .collect();
+    let checks: Vec<Option<Check>> = std::thread::scope(|scope| {
+        let asked: Vec<_> = named
+            .iter()
+            .map(|(adapter, named)| scope.spawn(|| installed(adapter, named)))
+            .collect();
+        let answers = asked.into_iter().map(|it| it.join().ok().flatten());
+        answers.collect()
+    });
+    let missing = named
+        .iter()
+        .zip(&checks)
+        .filter(|(_, check)| check.is_none());
+    let missing: Vec<&str> = missing.map(|((_, named), _)| *named).collect();
+    let mut checks: Vec<Check> = checks.into_iter().flatten().collect();
+    if !missing.is_empty() {
+        let detail = format!("not installed: {}", missing.join(", "));
+        checks.push(check("other agent programs", Verdict::Ok, detail));
+    }
+    checks
+}
+
+fn installed(adapter: &Adapter, named: &str) -> Option<Check> {
+    let path = program::find(named, Path::new("/"))?;
+    let can = &adapter.capabilities;
+    let name = format!("program {named}");
+    if can.version.is_empty() {
+        return Some(check(&name, Verdict::Ok, path.display().to_string()));
+    }
+    let said = program::version(&path, can.version, program::VERSION_TIME);
+    Some(version_of(&name, WORKS, &said, can.tested))
+}
+
+fn file(name: &str, read: std::result::Result<String, brief::BriefError>) -> Check {
+    match read {
+        Ok(detail) => check(name, Verdict::Ok, detail),
+        Err(error) => check(name, Verdict::Problem, error.to_string())
+            .mend("mend the file, or take its name out of orch.toml"),
+    }
+}
+
 fn agent(agent: &AgentEntry, root: &Path) -> Check {
     let name = format!("agent {}", agent.name);
     if !agent.enabled {
@@ -183,14 +344,14 @@ fn agent(agent: &AgentEntry, root: &Path) -> Check {
 /// Whether the program of an agent's command is there, where that can be told.
 fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
     let name = format!("agent {agent}");
-    let program = match adapter {
+    let named = match adapter {
         "shell" => orch_daemon::plain_program(command),
         _ => Some(command),
     };
-    let Some(program) = program else {
+    let Some(program) = named else {
         return check(&name, Verdict::Ok, format!("a shell runs: {command}"));
     };
-    match found(program, root) {
+    match program::find(program, root) {
         Some(path) => check(&name, Verdict::Ok, path.display().to_string()),
         None if adapter == "shell" => check(
             &name,
@@ -208,22 +369,6 @@ fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
     }
 }
 
-/// Where a program is, as the system would find it from the top of a checkout.
-fn found(program: &str, root: &Path) -> Option<PathBuf> {
-    let executable = |path: &Path| {
-        let found = path.metadata();
-        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    if program.contains('/') {
-        let path = root.join(program);
-        return executable(&path).then_some(path);
-    }
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths)
-        .map(|directory| directory.join(program))
-        .find(|path| executable(path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,13 +382,24 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_found_as_the_system_finds_them() {
-        let root = Path::new("/bin");
-        assert!(found("sh", root).is_some());
-        assert!(found("/bin/sh", root).is_some());
-        assert!(found("./sh", root).is_some());
-        assert!(found("/etc/passwd", root).is_none());
-        assert!(found("no-such-program-anywhere", root).is_none());
+    fn a_version_is_judged_by_the_newest_that_was_run() {
+        let judged = |said: &str, tested| version_of("x", WORKS, &Ok(said.to_owned()), tested);
+        let verdict = |said: &str| judged(said, Some("2.1.197")).verdict;
+        assert_eq!(verdict("2.1.197 (Claude Code)"), Verdict::Ok);
+        assert_eq!(verdict("2.4.0"), Verdict::Ok, "newer of the same major");
+        assert_eq!(verdict("2.1.3"), Verdict::Warning);
+        assert_eq!(verdict("3.0.0"), Verdict::Warning);
+        assert_eq!(verdict("1.9.0"), Verdict::Warning);
+        assert!(
+            judged("1.9.0", Some("2.1"))
+                .mend
+                .unwrap()
+                .contains("install")
+        );
+        assert!(judged("3.0.0", Some("2.1")).mend.unwrap().contains("test"));
+        assert_eq!(judged("1.0", None).verdict, Verdict::Ok);
+        let silent = version_of("x", WORKS, &Err("said nothing".to_owned()), Some("1.0"));
+        assert_eq!(silent.verdict, Verdict::Warning);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod agents;
 mod bad_input;
 mod complete;
+mod consent;
 mod crash;
 mod doctor;
 mod flood;
@@ -14,6 +16,8 @@ mod many;
 mod outcome;
 mod parallel;
 mod promises;
+mod prompts;
+mod redaction;
 mod rescue;
 mod service;
 mod shapes;

@@ -102,6 +102,73 @@ fn a_start_without_descriptors_is_put_off_and_costs_no_attempt() {
     assert_eq!(daemon.drain(), Some(0));
 }
 
+/// Fault 13. Injected: a limit of 22 descriptors for the daemon, from its start. Held: it refuses to
+/// serve, with exit code 7, how many there are, how many it takes and how to raise the limit; no run
+/// is recorded.
+#[test]
+fn a_daemon_that_could_open_nothing_does_not_begin_to_serve() {
+    let project = Project::new(WAITERS);
+    let task = project.add("waits", &[]);
+    let output = project
+        .clean("/bin/sh")
+        .args(["-c", "ulimit -n 22; exec \"$0\" serve", project.binary()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    for words in ["22", "64", "ulimit -n"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(project.task(&task)["attempts"], 0);
+    assert_eq!(project.json(&["runs"]).as_array().map(Vec::len), Some(0));
+}
+
+/// Fault 13. Injected: the daemon may open no descriptor more when twelve tasks come in, ever. Held:
+/// starts are tried less and less often and one at a time, no attempt is used up, the log is not
+/// flooded, and the daemon ends when it is told to, leaving no run `starting` and no process.
+///
+/// Promises 1, 18, 19.
+#[test]
+fn a_daemon_without_descriptors_tries_seldom_and_ends_when_told_to() {
+    const TASKS: usize = 12;
+    let project = Project::new(WAITERS);
+    let _gate = Gate::new(&project);
+    let mut daemon = serve_at_gate(&project);
+    let socket = UnixStream::connect(project.root().join(".orch/orch.sock")).unwrap();
+    let mut lines = BufReader::new(socket);
+    assert!(ask(&mut lines, "GET /v1/status", "").contains("test"));
+    // Lower than the numbers that the daemon gives back now and then.
+    limit_descriptors(&daemon, 8);
+    for number in 0..TASKS {
+        let body = format!(r#"{{"title":"task {number}"}}"#);
+        ask(&mut lines, "POST /v1/tasks", &body);
+    }
+    daemon.wait_for(|line| line["event"] == "starts_paced");
+    let said = ask(&mut lines, "GET /v1/tasks", "");
+    assert!(said.contains("\"resources\""), "{said}");
+    assert!(ask(&mut lines, "GET /v1/status", "").contains("left for a start"));
+    let_it_last(Duration::from_secs(8));
+    drop(lines);
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for(|line| line["event"] == "draining");
+    daemon.signal(rustix::process::Signal::TERM);
+    let seen = daemon.ended_having_seen();
+    let tried = count(&seen, "run_starting");
+    // All that were there at first, then one after 1 s, 2 s and 4 s.
+    assert!(tried <= TASKS + 4, "{tried} starts");
+    assert!(count(&seen, "trouble") <= 6 * TASKS, "{seen:?}");
+    let runs = project.json(&["runs", "--limit", "1000"]);
+    let is_over = |run: &serde_json::Value| run["status"] == "not_started";
+    assert!(runs.as_array().unwrap().iter().all(is_over), "{runs}");
+    let tasks = project.json(&["task", "list"]);
+    let unused = |task: &serde_json::Value| task["attempts"] == 0;
+    assert!(tasks.as_array().unwrap().iter().all(unused), "{tasks}");
+}
+
+fn count(seen: &[serde_json::Value], event: &str) -> usize {
+    seen.iter().filter(|line| line["event"] == event).count()
+}
+
 /// A request on a connection that stays open; the body of the answer.
 fn ask(connection: &mut BufReader<UnixStream>, line: &str, body: &str) -> String {
     let length = body.len();

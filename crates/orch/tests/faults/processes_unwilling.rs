@@ -1,15 +1,19 @@
 //! Processes that stand still, do not want to end, or are too many.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use orch_field::{Project, text};
 
 use crate::cgroup::Cgroup;
-use crate::machine::{Gate, agent_of, is_alive, let_it_last, send, serve_at_gate, shim_of, until};
+use crate::machine::{
+    Gate, agent_of, is_alive, is_stopped, let_it_last, send, serve_at_gate, shim_of, until,
+};
 
 /// How long a process stands still: several times what any look at a run takes.
 const STANDSTILL: Duration = Duration::from_secs(4);
@@ -65,13 +69,14 @@ fn a_stopped_agent_is_not_lost_and_can_be_ended() {
     assert_eq!(daemon.drain(), Some(0));
 }
 
-/// Fault 18. Injected: the supervisor is stopped by SIGSTOP, and its agent ends meanwhile. Held:
-/// the run counts as running, since somebody holds its lock, and nothing is started in its place;
-/// within 5 s after SIGCONT its end is recorded with the exit status.
+/// Fault 18. Injected: the supervisor is stopped by SIGSTOP, and its agent ends some time later. Held:
+/// while the agent works the run counts as running and nobody touches the supervisor; when the agent
+/// has ended the daemon lets it go on, says so, and the end is recorded with its exit status.
+/// Nothing is started in its place.
 ///
 /// Promises 1, 2, 11.
 #[test]
-fn a_stopped_supervisor_is_waited_for() {
+fn a_stopped_supervisor_is_let_go_on_when_its_agent_has_ended() {
     let project = project(WAITER);
     let mut gate = Gate::new(&project);
     let task = project.add("task", &[]);
@@ -80,18 +85,95 @@ fn a_stopped_supervisor_is_waited_for() {
     let run = project.last_run(&task);
     let (shim, agent) = (shim_of(&project, &run), agent_of(&project, &run));
     send(shim, Signal::STOP);
-    gate.open(1);
-    until("its end", || (!is_alive(agent)).then_some(()));
     let_it_last(STANDSTILL);
     assert_eq!(project.last_run(&task)["status"], "running");
-    send(shim, Signal::CONT);
+    assert!(is_stopped(shim));
+    gate.open(1);
+    until("its end", || (!is_alive(agent)).then_some(()));
     let since = Instant::now();
+    daemon.wait_for(says_that_it_was_stopped);
     daemon.wait_for(|line| line["event"] == "run_ended");
-    assert!(since.elapsed() < Duration::from_secs(5));
+    assert!(since.elapsed() < Duration::from_secs(10));
     let runs = project.json(&["runs", "--task", &task]);
     assert_eq!(runs.as_array().map(Vec::len), Some(1), "{runs}");
     assert_eq!(runs[0]["exit_code"], 3, "{runs}");
     assert_eq!(daemon.drain(), Some(0));
+}
+
+/// Fault 18. Injected: two supervisors are stopped by SIGSTOP; the task of one is cancelled, and the
+/// agent of the other passes its time limit. Held: `orch why` and the log say that the supervisor
+/// was stopped by a signal; it is let go on, and the runs end as `cancelled` and `timed_out` with
+/// nothing of them alive.
+///
+/// Promise 14.
+#[test]
+fn a_stopped_supervisor_keeps_nobody_from_a_cancel_or_a_limit() {
+    let project = project(WAITER);
+    let _gate = Gate::new(&project);
+    let cancelled = project.add("cancelled", &[]);
+    let timed = project.add("timed", &["--timeout", "2s"]);
+    let mut daemon = serve_at_gate(&project);
+    daemon.wait_for_events("run_running", 2);
+    let runs = [&cancelled, &timed].map(|task| project.last_run(task));
+    let agents = runs.each_ref().map(|run| agent_of(&project, run));
+    for run in &runs {
+        send(shim_of(&project, run), Signal::STOP);
+    }
+    project.ok(&["task", "cancel", &cancelled]);
+    daemon.wait_for(says_that_it_was_stopped);
+    daemon.wait_for_events("run_ended", 2);
+    let ends = [&cancelled, &timed].map(|task| text(&project.last_run(task), "status").to_owned());
+    assert_eq!(ends, ["cancelled", "timed_out"]);
+    assert!(agents.iter().all(|agent| !is_alive(*agent)));
+    let told = daemon
+        .seen
+        .iter()
+        .filter(|line| says_that_it_was_stopped(line));
+    let told: BTreeSet<&str> = told.map(|line| text(line, "run")).collect();
+    assert_eq!(told, runs.iter().map(|run| text(run, "id")).collect());
+    assert_eq!(daemon.drain(), Some(0));
+}
+
+/// Fault 18. Injected: the supervisor is stopped by SIGSTOP again as soon as it goes on, for as long
+/// as it lives, and its task is cancelled. Held: `orch why` says what is the matter, the daemon ends
+/// the supervisor and then the agent itself, and the run is recorded with the signal that ended it.
+///
+/// Promises 2, 13, 14.
+#[test]
+fn a_supervisor_that_is_stopped_again_and_again_is_ended() {
+    let project = project(WAITER);
+    let _gate = Gate::new(&project);
+    let task = project.add("task", &["--timeout", "1s"]);
+    let mut daemon = serve_at_gate(&project);
+    daemon.wait_for_events("run_running", 1);
+    let run = project.last_run(&task);
+    let (shim, agent) = (shim_of(&project, &run), agent_of(&project, &run));
+    send(shim, Signal::STOP);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            until("the end of the supervisor", || {
+                // It is the daemon's child and may be gone.
+                let _ = kill_process(Pid::from_raw(shim).unwrap(), Signal::STOP);
+                (!is_alive(shim)).then_some(())
+            });
+        });
+        let why = until("a reason", || {
+            let wait = &project.task(&task)["wait"];
+            let why = wait["message"].as_str()?.to_owned();
+            why.contains("stopped by a signal").then_some(why)
+        });
+        assert!(why.contains(&shim.to_string()), "{why}");
+    });
+    daemon.wait_for(|line| line["event"] == "run_ended");
+    let run = project.last_run(&task);
+    assert_eq!(run["status"], "timed_out", "{run}");
+    assert!(!is_alive(agent));
+    assert_eq!(daemon.drain(), Some(0));
+}
+
+fn says_that_it_was_stopped(line: &Value) -> bool {
+    let message = line["message"].as_str().unwrap_or_default();
+    line["event"] == "trouble" && message.contains("stopped by a signal")
 }
 
 /// Fault 18. Injected: the daemon is stopped by SIGSTOP, and three agents end meanwhile. Held: a

@@ -146,7 +146,16 @@ fn work_that_finds_no_room_for_its_commit_waits_for_it() {
     let _gate = outside.open_gate(1);
     let no_room = |message: &str| message.contains("cannot be reported yet");
     served.wait_for(|line| line["message"].as_str().is_some_and(no_room));
-    assert_eq!(project.task(&task)["status"], "in_progress");
+    let waiting = project.task(&task);
+    assert_eq!(waiting["status"], "in_progress");
+    // Not that an agent works on it: nothing of it lives any more.
+    assert_eq!(waiting["wait"]["code"], "disk", "{waiting}");
+    assert_eq!(waiting["wait"]["actor"], "person");
+    let needs = project.json(&["status"])["needs_you"].to_string();
+    assert!(
+        needs.contains(&task) && needs.contains("its agent has ended"),
+        "{needs}"
+    );
     drop(filler);
     served.wait_for_events("task_done", 1);
     assert!(project.root().join("made.txt").exists());

@@ -26,7 +26,7 @@ impl Checker for AttemptsAreCounted {
         for (_, event) in &commit.events {
             let Some(task) = &event.task else { continue };
             match event.kind {
-                EventKind::TaskRetryAsked | EventKind::TaskRejected => {
+                EventKind::TaskRetryAsked | EventKind::TaskResumed | EventKind::TaskRejected => {
                     self.counted.insert(task.clone(), 0);
                 }
                 EventKind::RunEnded => {
@@ -63,6 +63,10 @@ fn costs(run: &Run) -> bool {
     match run.status() {
         // Whatever an agent says when orch stops it: it costs nothing.
         RunStatus::Failed | RunStatus::TimedOut if interrupted => false,
+        // The session was gone, which says nothing about the work.
+        RunStatus::Failed if code == Some(Code::SessionGone) && run.resumed_session.is_some() => {
+            false
+        }
         RunStatus::Completed | RunStatus::Failed | RunStatus::TimedOut | RunStatus::Lost => true,
         RunStatus::NotStarted => {
             matches!(code, Some(Code::CommandNotFound | Code::NotExecutable))

@@ -1,8 +1,9 @@
 //! Promises 2 to 5, 8: what is recorded of an end is what was seen, is reasoned, and stays.
 
+use orch_core::event::EventKind;
 use orch_core::outcome::Verdict as Words;
 use orch_core::run::{Exit, FailureCode as Code, Run, RunStatus};
-use orch_core::task::{Task, TaskState};
+use orch_core::task::{Require, Task, TaskState};
 
 use super::{Checker, Seen, Verdict, demand};
 use crate::host::RecordedEnd;
@@ -57,7 +58,8 @@ fn check_record(run: &Run, exit: Option<Exit>, seen: &Seen<'_>) -> Verdict {
     }
 }
 
-/// A run that has ended, and a task that is done, never change again.
+/// A run that has ended never changes again, nor does a task that is done, unless a person sends
+/// it back.
 pub(super) struct TerminalIsFinal;
 
 impl Checker for TerminalIsFinal {
@@ -80,7 +82,10 @@ impl Checker for TerminalIsFinal {
         }
         for (id, change) in &commit.tasks {
             let done = |task: &Task| task.state == TaskState::Done;
-            if change.before.as_ref().is_some_and(done) {
+            let is_resumed = commit.events.iter().any(|(_, event)| {
+                event.kind == EventKind::TaskResumed && event.task.as_ref() == Some(id)
+            });
+            if change.before.as_ref().is_some_and(done) && !is_resumed {
                 let stays = change.after.as_ref().is_none_or(done);
                 demand(stays, || format!("{id} was done and is {:?}", change.after))?;
             }
@@ -111,10 +116,16 @@ impl Checker for SuccessNeedsProof {
                     run.id
                 )
             })?;
-            // The other way round: success that was seen is never called a failure.
+            // The other way round: success that was seen is never called a failure, unless it
+            // left nothing where something was required.
             let heard = run.ending().is_some_and(|ending| ending.exit.is_some());
-            demand(completed || said != Words::Success || !heard, || {
+            let empty = left_too_little(run, seen);
+            let rightly = completed || said != Words::Success || !heard || empty;
+            demand(rightly, || {
                 format!("{} said success and is {}", run.id, run.status())
+            })?;
+            demand(!completed || !empty, || {
+                format!("{} is completed and left too little", run.id)
             })?;
         }
         for task in commit.changed_tasks() {
@@ -130,6 +141,19 @@ impl Checker for SuccessNeedsProof {
         }
         Ok(())
     }
+}
+
+/// Whether a run in a worktree left less than its task, or else its agent, asks for.
+fn left_too_little(run: &Run, seen: &Seen<'_>) -> bool {
+    let of_task = seen.rows.tasks.get(&run.task).and_then(|task| task.require);
+    let of_agent = || seen.config.agent(&run.agent)?.require;
+    let left = seen.host.branch(&run.task);
+    run.branch.is_some()
+        && match of_task.or_else(of_agent) {
+            Some(Require::Commit) => left.commits == 0,
+            Some(Require::Changes) => left.files == 0,
+            Some(Require::Nothing) | None => false,
+        }
 }
 
 /// Whatever is not a success has a code that fits its status, a sentence and evidence.
@@ -177,6 +201,19 @@ const fn fits(status: RunStatus, code: Code) -> bool {
                 | Code::ExitNonzero
                 | Code::Signaled
                 | Code::OutputLimit
+                | Code::AuthFailed
+                | Code::BadRequest
+                | Code::ModelNotFound
+                | Code::Overloaded
+                | Code::ProviderError
+                | Code::ConnectionFailed
+                | Code::ContextTooLong
+                | Code::Refused
+                | Code::AnswerCut
+                | Code::TurnLimit
+                | Code::BudgetLimit
+                | Code::SessionGone
+                | Code::NoChanges
         ),
         RunStatus::Limited => matches!(code, Code::RateLimit | Code::UsageLimit),
         RunStatus::TimedOut => matches!(code, Code::Timeout | Code::Stalled),
@@ -188,6 +225,7 @@ const fn fits(status: RunStatus, code: Code) -> bool {
                 | Code::NoResources
                 | Code::WorkspaceFailed
                 | Code::SpawnFailed
+                | Code::NeedsConsent
                 | Code::SupervisorDiedAtLaunch
         ),
         RunStatus::Lost => matches!(

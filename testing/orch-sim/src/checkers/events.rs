@@ -77,6 +77,7 @@ impl EventsTellAll {
         let status = match event.kind {
             Kind::TaskAdded
             | Kind::TaskRetryAsked
+            | Kind::TaskResumed
             | Kind::TaskLimited
             | Kind::TaskInterrupted
             | Kind::TaskHoldPassed

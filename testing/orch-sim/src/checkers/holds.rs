@@ -27,7 +27,7 @@ impl Checker for BackoffIsHonoured {
         for (_, event) in &commit.events {
             let asked = matches!(
                 event.kind,
-                EventKind::TaskRetryAsked | EventKind::TaskRejected
+                EventKind::TaskRetryAsked | EventKind::TaskResumed | EventKind::TaskRejected
             );
             if let Some(task) = event.task.as_ref().filter(|_| asked) {
                 self.holds.remove(task);
@@ -56,6 +56,9 @@ impl Checker for BackoffIsHonoured {
 }
 
 fn check_length(task: &Task, hold: &Hold, now: i64, backoff: Backoff) -> Verdict {
+    if hold.failure.code == FailureCode::SessionGone && waits_for_nothing(hold, now) {
+        return Ok(());
+    }
     let failures = match hold.failure.code {
         FailureCode::RateLimit | FailureCode::UsageLimit => task.start_failures,
         code if is_transient(code) => task.start_failures,
@@ -80,12 +83,18 @@ fn check_length(task: &Task, hold: &Hold, now: i64, backoff: Backoff) -> Verdict
     })
 }
 
+/// The next run has no session that could be gone, so there is nothing to wait for.
+const fn waits_for_nothing(hold: &Hold, now: i64) -> bool {
+    hold.until.0 == now
+}
+
 const fn is_transient(code: FailureCode) -> bool {
     matches!(
         code,
         FailureCode::NoResources
             | FailureCode::WorkspaceFailed
             | FailureCode::SpawnFailed
+            | FailureCode::NeedsConsent
             | FailureCode::SupervisorDiedAtLaunch
     )
 }

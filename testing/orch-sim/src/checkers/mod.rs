@@ -10,6 +10,7 @@ mod holds;
 mod moving;
 mod processes;
 mod queue;
+mod sessions;
 mod settling;
 mod slots;
 
@@ -88,6 +89,7 @@ impl Checkers {
             Box::new(dependants::DoneHasLanded),
             Box::new(holds::BackoffIsHonoured::default()),
             Box::new(attempts::AttemptsAreCounted::default()),
+            Box::new(sessions::SessionsGoOn),
             Box::new(events::EventsTellAll::default()),
             Box::new(moving::OneWaitReason),
             Box::new(moving::EveryTaskMoves::default()),

@@ -252,6 +252,8 @@ pub fn agent(text: &str) -> Agent {
         labels: Default::default(),
         max_parallel: 1_000,
         enabled: true,
+        require: None,
+        resumes: true,
     }
 }
 

@@ -58,6 +58,7 @@ fn task_events() -> Vec<TaskEvent> {
         TaskEvent::HoldPassed,
         TaskEvent::Cancelled(failure()),
         TaskEvent::RetryAsked,
+        TaskEvent::Resumed,
         TaskEvent::Approved,
         TaskEvent::Landed,
         TaskEvent::LandingBlocked {
@@ -74,8 +75,10 @@ fn ending(outcome: Outcome) -> Box<Ending> {
         exit: None,
         result: None,
         usage: Usage::default(),
+        cost_estimated: false,
         session_id: None,
         commit: None,
+        changes: None,
         events: 0,
         warnings: Vec::new(),
         finished_at: Timestamp(5),
@@ -195,8 +198,9 @@ fn an_illegal_transition_is_said_in_words() {
 }
 
 #[test]
-fn a_task_that_is_done_takes_no_event() {
-    for event in task_events() {
+fn a_task_that_is_done_is_only_ever_sent_back_by_a_person() {
+    let events = task_events().into_iter();
+    for event in events.filter(|event| *event != TaskEvent::Resumed) {
         assert!(next_task(&TaskState::Done, event).is_err());
     }
 }

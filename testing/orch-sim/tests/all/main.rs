@@ -5,5 +5,6 @@ mod engine_attempts;
 mod engine_dependencies;
 mod engine_lifecycle;
 mod engine_schedule;
+mod engine_sessions;
 mod promises;
 mod simulation;

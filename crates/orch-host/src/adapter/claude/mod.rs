@@ -5,13 +5,16 @@
 mod reader;
 
 use super::arguments::Reserved;
+use super::explain;
+use super::mcp::{MCP_FILE, McpServer};
 use super::messages;
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
-    SettingsError, no_explanation,
+    SettingsError,
 };
 use crate::supervise::StopSignal;
+use orch_core::run::FailureCode;
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "claude",
@@ -34,10 +37,10 @@ pub(super) const ADAPTER: Adapter = Adapter {
         version: &["--version"],
         usage: Counting::PerRun,
         cost: true,
-        resume: false,
+        resume: true,
         limits: LimitSignal::ResetTime,
-        mcp: false,
-        effort: false,
+        mcp: true,
+        effort: true,
         max_turns: true,
         permissions: Permission::ALL,
         endings: "every run ends with a result line that says whether it is an error",
@@ -46,7 +49,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         invocation(settings, occasion, rustix::process::geteuid().is_root())
     },
     reader: || Box::new(JsonLines::<reader::Claude>::default()),
-    explain: no_explanation,
+    explain,
     usage_file: None,
     describe: messages::words::describe,
 };
@@ -65,29 +68,76 @@ const RESERVED: &[Reserved] = &[
         "--dangerously-skip-permissions",
         "set `permission = \"full\"`",
     ),
-    ("--session-id", "every run has a session of its own"),
-    ("--resume", "every run has a session of its own"),
-    ("-r", "every run has a session of its own"),
-    ("--continue", "every run has a session of its own"),
-    ("-c", "every run has a session of its own"),
+    ("--session-id", "orch decides which session a run is in"),
+    ("--resume", "orch decides which session a run is in"),
+    ("-r", "orch decides which session a run is in"),
+    ("--continue", "orch decides which session a run is in"),
+    ("-c", "orch decides which session a run is in"),
+    ("--fork-session", "orch decides which session a run is in"),
+    ("--no-session-persistence", "a run could not be continued"),
+    ("--mcp-config", "set `mcp`"),
+    ("--effort", "set `effort`"),
+    ("--background", "orch waits for the end of a run"),
+    ("--bg", "orch waits for the end of a run"),
 ];
+
+const STREAM: [&str; 4] = ["-p", "--output-format", "stream-json", "--verbose"];
+
+/// The repository's settings are not read: its hooks, its `apiKeyHelper` and its MCP servers would
+/// run code that nobody agreed to. Its `CLAUDE.md` is, by way of the directory; see
+/// [`environment`]. The first option takes any number of values, so another one has to follow it.
+const OWN_CONFIGURATION: [&str; 5] = [
+    "--add-dir",
+    ".",
+    "--setting-sources",
+    "user",
+    "--strict-mcp-config",
+];
+
+/// The file with the MCP servers, and the option that names it.
+fn mcp_file(occasion: &Occasion<'_>, argv: &mut Vec<String>) -> Vec<(&'static str, String)> {
+    if occasion.mcp.is_empty() {
+        return Vec::new();
+    }
+    let path = occasion.files.join(MCP_FILE);
+    argv.extend([
+        "--mcp-config".to_owned(),
+        path.to_string_lossy().into_owned(),
+    ]);
+    vec![(MCP_FILE, McpServer::file(occasion.mcp))]
+}
+
+/// What it says on stderr when it never began.
+fn explain(_code: i32, errors: &str) -> Option<(FailureCode, String)> {
+    const KNOWN: &[(&str, FailureCode)] = &[
+        (reader::NO_SESSION, FailureCode::SessionGone),
+        (
+            "--dangerously-skip-permissions cannot be used",
+            FailureCode::AgentError,
+        ),
+        ("Error: Input must be provided", FailureCode::AgentError),
+        ("error: unknown option", FailureCode::AgentError),
+        ("error: option ", FailureCode::AgentError),
+    ];
+    explain::by_line(errors, KNOWN)
+}
 
 fn invocation(
     settings: &AgentSettings,
-    _occasion: &Occasion<'_>,
+    occasion: &Occasion<'_>,
     is_root: bool,
 ) -> Result<Invocation, SettingsError> {
     let program = settings.program("claude")?;
     let permission = settings.permission.unwrap_or(Permission::Edits);
     let (in_argv, preamble) = settings.place_system_prompt();
     let mut argv = vec![program];
-    argv.extend(["-p", "--output-format", "stream-json", "--verbose"].map(str::to_owned));
-    argv.extend(
-        permission_arguments(permission)
-            .iter()
-            .map(|&text| text.to_owned()),
-    );
+    argv.extend(STREAM.map(str::to_owned));
+    argv.extend(OWN_CONFIGURATION.map(str::to_owned));
+    let files = mcp_file(occasion, &mut argv);
+    argv.extend(permission_arguments(permission).iter().map(|&it| it.into()));
     settings.push_model("--model", &mut argv)?;
+    settings.push_option("--effort", "effort", settings.effort.as_deref(), &mut argv)?;
+    settings.push_option("--resume", "session", occasion.session, &mut argv)?;
     if let Some(turns) = settings.max_turns {
         argv.extend(["--max-turns".to_owned(), turns.to_string()]);
     }
@@ -100,7 +150,7 @@ fn invocation(
     Ok(Invocation {
         argv,
         env: environment(permission, is_root),
-        files: Vec::new(),
+        files,
         prompt_on_stdin: true,
         preamble,
         // SIGTERM kills the tool at work, and the model may then be told so, answer, and end the
@@ -133,6 +183,8 @@ fn environment(permission: Permission, is_root: bool) -> Vec<(String, String)> {
         ("DISABLE_AUTOUPDATER", "1"),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
         ("DISABLE_TELEMETRY", "1"),
+        // Without it, leaving out the repository's settings leaves out its `CLAUDE.md` as well.
+        ("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1"),
     ];
     if permission == Permission::Full && is_root {
         // It refuses to work without permissions as root unless told that this is a sandbox.
@@ -166,7 +218,8 @@ mod tests {
         let made = invocation(&settings(), &Occasion::example(), true).unwrap();
         assert_eq!(
             made.argv.join(" "),
-            "claude -p --output-format stream-json --verbose --allowedTools \
+            "claude -p --output-format stream-json --verbose --add-dir . --setting-sources user \
+             --strict-mcp-config --allowedTools \
              Bash(git add:*),Bash(git commit:*),Bash(git mv:*),Bash(git rm:*) \
              --permission-mode acceptEdits"
         );
@@ -209,21 +262,43 @@ mod tests {
             model: Some("opus".into()),
             system_prompt: Some("Be brief.".into()),
             max_turns: Some(7),
+            effort: Some("high".into()),
             args: vec!["--add-dir".into(), "/srv/docs".into()],
             ..with(Permission::Ask)
         };
+        let mcp = McpServer::parse(r#"{"mcpServers": {"a": {"command": "serve"}}}"#).unwrap();
+        let occasion = Occasion {
+            session: Some("5b3b"),
+            mcp: &mcp,
+            ..Occasion::example()
+        };
+        let made = invocation(&all, &occasion, false).unwrap();
+        let (name, text) = &made.files[0];
+        assert_eq!(*name, "mcp.json");
+        assert_eq!(McpServer::parse(text).unwrap(), mcp);
         assert_eq!(
-            invocation(&all, &Occasion::example(), false).unwrap().argv,
+            made.argv,
             [
                 "/opt/fake claude",
                 "-p",
                 "--output-format",
                 "stream-json",
                 "--verbose",
+                "--add-dir",
+                ".",
+                "--setting-sources",
+                "user",
+                "--strict-mcp-config",
+                "--mcp-config",
+                "/repository/.orch/runs/run/agent/mcp.json",
                 "--permission-mode",
                 "default",
                 "--model",
                 "opus",
+                "--effort",
+                "high",
+                "--resume",
+                "5b3b",
                 "--max-turns",
                 "7",
                 "--append-system-prompt",

@@ -24,8 +24,15 @@ use orch_core::text::excerpt;
 use crate::adapter::believed::{self, MESSAGE_CHARS, TOKENS};
 use crate::adapter::json::{Fields, Object};
 use crate::adapter::messages;
+use crate::adapter::provider;
 use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
 use crate::adapter::{AgentEvent, EventType, Summary};
+
+/// How it says that the session to go on with is not there.
+pub(super) const NO_SESSION: &str = "No conversation found with session ID";
+
+/// How it says that what came back is no answer of the provider's.
+const NO_SENSE: &str = "API Error: API returned an empty or malformed response";
 
 #[derive(Default)]
 pub(super) struct Claude {
@@ -133,15 +140,50 @@ impl Claude {
         }
         let message = message(fields, &subtype);
         match self.limit(fields, &subtype) {
-            None => Verdict::Error {
-                code: FailureCode::AgentError,
-                message,
-            },
-            Some((code, until)) => Verdict::Limited {
-                code,
-                message,
-                until,
-            },
+            Some((code, until)) => provider::verdict(code, message, until),
+            None => provider::verdict(self.cause(fields, &subtype), message, None),
+        }
+    }
+
+    /// What kind of error it is, by the words that are made for programs: first those that say
+    /// most. `AgentError` if there is none.
+    fn cause(&self, fields: &Fields<'_>, subtype: &str) -> FailureCode {
+        match subtype {
+            "error_max_turns" => return FailureCode::TurnLimit,
+            "error_max_budget_usd" => return FailureCode::BudgetLimit,
+            _ if subtype.starts_with("error") => return execution_error(fields),
+            _ => {}
+        }
+        if fields.read("is_error") != Some(true) {
+            return FailureCode::AgentError;
+        }
+        let reason = fields.text("terminal_reason").unwrap_or_default();
+        let is_refusal = fields.text("stop_reason").as_deref() == Some("refusal");
+        match reason.as_ref() {
+            "max_turns" => FailureCode::TurnLimit,
+            "prompt_too_long" => FailureCode::ContextTooLong,
+            _ if is_refusal => FailureCode::Refused,
+            _ => self.by_word_or_status(fields),
+        }
+    }
+
+    /// What the `error` of the last `assistant` line and the HTTP status say together. A failure
+    /// of the server that came without a status is one of the way to it.
+    fn by_word_or_status(&self, fields: &Fields<'_>) -> FailureCode {
+        let status: Option<u16> = fields.read("api_error_status");
+        let text = fields.text("result").unwrap_or_default();
+        let word = self.last_error.as_deref().unwrap_or_default();
+        match (word, status) {
+            ("max_output_tokens", _) => FailureCode::AnswerCut,
+            ("billing_error", _) => FailureCode::UsageLimit,
+            ("model_not_found", _) => FailureCode::ModelNotFound,
+            ("authentication_failed" | "oauth_org_not_allowed", _) => FailureCode::AuthFailed,
+            ("overloaded", _) => FailureCode::Overloaded,
+            (_, Some(status)) => provider::by_status(status),
+            ("invalid_request", None) => FailureCode::BadRequest,
+            ("server_error", None) => FailureCode::ConnectionFailed,
+            ("unknown", None) if text.starts_with(NO_SENSE) => FailureCode::ConnectionFailed,
+            _ => FailureCode::AgentError,
         }
     }
 
@@ -161,6 +203,16 @@ impl Claude {
             Some(rejected) => (FailureCode::UsageLimit, rejected.until),
             None => (FailureCode::RateLimit, None),
         })
+    }
+}
+
+/// What a run says that came to no end of its own.
+fn execution_error(fields: &Fields<'_>) -> FailureCode {
+    let errors: Vec<String> = fields.read("errors").unwrap_or_default();
+    let is_gone = errors.iter().any(|error| error.starts_with(NO_SESSION));
+    match is_gone {
+        true => FailureCode::SessionGone,
+        false => FailureCode::AgentError,
     }
 }
 

@@ -65,8 +65,10 @@ fn result(data: &Value) -> Option<String> {
         let errors: Vec<&str> = errors.iter().filter_map(Value::as_str).collect();
         Some(errors.join("; "))
     };
+    let error = || text(data.get("error")?, "message");
     text(data, "result")
         .or_else(errors)
+        .or_else(error)
         .or_else(|| text(data, "subtype"))
 }
 

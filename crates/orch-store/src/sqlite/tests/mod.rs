@@ -8,10 +8,10 @@ mod tables;
 use std::path::PathBuf;
 
 use orch_core::ledger::LedgerError;
-use orch_core::run::{Ending, Exit, Failure, FailureCode, Outcome, Run, RunState, Usage};
+use orch_core::run::{Changes, Ending, Exit, Failure, FailureCode, Outcome, Run, RunState, Usage};
 use orch_core::task::{
-    Dependency, DependencyKind, Hold, OnLost, Priority, Review, ReviewMode, Task, TaskState,
-    WorkspaceMode,
+    Dependency, DependencyKind, Hold, OnLost, Priority, Require, Review, ReviewMode, Task,
+    TaskState, WorkspaceMode,
 };
 use orch_core::{RunId, TaskId, Timestamp};
 use tempfile::TempDir;
@@ -88,6 +88,7 @@ fn task(number: u64, state: TaskState) -> Task {
         workspace: WorkspaceMode::Shared,
         review: ReviewMode::Auto,
         on_lost: OnLost::Ask,
+        require: Some(Require::Commit),
         attempts: 6,
         max_attempts: 7,
         runs: 8,
@@ -114,6 +115,7 @@ fn run(number: u64, task: u64, state: RunState) -> Run {
         stop: None,
         branch: Some("orch/x".to_owned()),
         boot: Some("the boot".to_owned()),
+        resumed_session: Some("an earlier session".to_owned()),
         created_at: Timestamp(14),
         started_at: Some(Timestamp(15)),
     }
@@ -131,8 +133,13 @@ fn ended(outcome: Outcome) -> RunState {
             cache_write_tokens: Some(19),
             cost_usd: Some(0.5),
         },
+        cost_estimated: true,
         session_id: Some("session".to_owned()),
         commit: Some("abcd0123".to_owned()),
+        changes: Some(Changes {
+            files: 22,
+            commits: 23,
+        }),
         events: 20,
         warnings: vec!["a warning".to_owned()],
         finished_at: Timestamp(21),

@@ -2,7 +2,7 @@
 
 use orch_daemon::config;
 
-use super::{adapters, checked, told};
+use super::{checked, known, told};
 use crate::args::AgentName;
 use crate::context::Context;
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::exit::Ending;
 pub fn run(context: &Context, args: &AgentName) -> Result<Ending> {
     let name = checked(&args.name)?;
     let project = context.project()?;
-    config::set_enabled(&project, &name, false, &adapters())?;
+    config::set_enabled(&project, &name, false, &known())?;
     let text = format!("Agent {name} is given no more work; what it works on goes on to its end");
     told(context, &project, name.as_str(), "disabled", &text)?;
     Ok(Ending::Done)

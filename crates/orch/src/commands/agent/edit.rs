@@ -2,7 +2,7 @@
 
 use orch_daemon::config::{self, AgentFields};
 
-use super::{adapters, checked, fields, told};
+use super::{checked, fields, known, mcp, told};
 use crate::args::AgentEdit;
 use crate::context::Context;
 use crate::error::{Result, UserError};
@@ -22,7 +22,11 @@ pub fn run(context: &Context, args: &AgentEdit) -> Result<Ending> {
         );
     }
     let project = context.project()?;
-    config::edit_agent(&project, &name, &fields, &adapters())?;
+    let fields = AgentFields {
+        mcp: mcp::named(context, &project, args.settings.mcp.as_deref())?,
+        ..fields
+    };
+    config::edit_agent(&project, &name, &fields, &known())?;
     let text = format!("Changed agent {name}");
     told(context, &project, name.as_str(), "changed", &text)?;
     Ok(Ending::Done)

@@ -1,12 +1,16 @@
 //! `orch agent`: one file per verb. Agents live in `orch.toml`; these commands edit it.
 
+mod adapters;
 mod add;
 mod disable;
 mod edit;
 mod enable;
 mod list;
+mod mcp;
 mod remove;
 mod show;
+mod test;
+mod trust;
 
 pub use list::table;
 
@@ -28,6 +32,9 @@ pub fn run(context: &Context, command: &Agent) -> Result<Ending> {
     match command {
         Agent::Add(args) => add::run(context, args),
         Agent::List => list::run(context),
+        Agent::Adapters => adapters::run(context),
+        Agent::Test(args) => test::run(context, args),
+        Agent::Trust(args) => trust::run(context, args),
         Agent::Show(args) => show::run(context, args),
         Agent::Edit(args) => edit::run(context, args),
         Agent::Remove(args) => remove::run(context, args),
@@ -37,7 +44,7 @@ pub fn run(context: &Context, command: &Agent) -> Result<Ending> {
 }
 
 /// The kinds of agents there are.
-fn adapters() -> Vec<&'static str> {
+fn known() -> Vec<&'static str> {
     orch_daemon::adapters()
 }
 

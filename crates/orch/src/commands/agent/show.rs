@@ -3,7 +3,7 @@
 use orch_daemon::config::{self, AgentEntry};
 use serde_json::{Value, json};
 
-use super::adapters;
+use super::known;
 use crate::args::AgentName;
 use crate::context::Context;
 use crate::error::{Kind, Result, UserError};
@@ -14,10 +14,8 @@ use crate::untrusted::Untrusted;
 
 /// Shows one agent as `orch.toml` has it.
 pub fn run(context: &Context, args: &AgentName) -> Result<Ending> {
-    let agents = config::agents(&context.project()?, &adapters())?;
-    let Some(agent) = agents.iter().find(|agent| agent.name.as_str() == args.name) else {
-        return Err(unknown(&args.name, &agents));
-    };
+    let agents = config::agents(&context.project()?, &known())?;
+    let agent = find(&args.name, &agents)?;
     let printer = &context.printer;
     let object = object(agent);
     if printer.is_json() {
@@ -28,6 +26,15 @@ pub fn run(context: &Context, args: &AgentName) -> Result<Ending> {
         sheet(printer, &object)?;
     }
     Ok(Ending::Done)
+}
+
+/// The agent of this name.
+///
+/// # Errors
+/// There is none; the one that was probably meant is named.
+pub fn find<'a>(name: &str, agents: &'a [AgentEntry]) -> Result<&'a AgentEntry> {
+    let found = agents.iter().find(|agent| agent.name.as_str() == name);
+    found.ok_or_else(|| unknown(name, agents))
 }
 
 fn unknown(name: &str, agents: &[AgentEntry]) -> UserError {

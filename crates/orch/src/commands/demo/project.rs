@@ -1,10 +1,6 @@
 //! The stage of the demo: a directory that vanishes, a git project in it, agents and tasks.
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use orch_api::client::Client;
 use orch_api::types::NewTask;
@@ -13,6 +9,7 @@ use orch_daemon::config::{self, AgentFields};
 use orch_daemon::project::Project;
 
 use crate::error::{Kind, Result, UserError};
+use crate::scratch::{Scratch, git, make, repository, write};
 
 /// The agents: name, script, runs at once.
 const AGENTS: [(&str, &str, u32); 4] = [
@@ -40,22 +37,7 @@ pub struct Stage {
     pub directory: PathBuf,
     /// The project in it.
     pub project: Project,
-    _vanishing: Vanishing,
-}
-
-/// A directory that is removed in the end, however the demo ends.
-struct Vanishing {
-    directory: PathBuf,
-    keep: bool,
-}
-
-impl Drop for Vanishing {
-    fn drop(&mut self) {
-        if !self.keep {
-            // What cannot be removed from a temporary directory does no harm there.
-            let _ = fs::remove_dir_all(&self.directory);
-        }
-    }
+    _scratch: Scratch,
 }
 
 impl Stage {
@@ -64,11 +46,8 @@ impl Stage {
     /// # Errors
     /// No git, or no place.
     pub fn build(keep: bool) -> Result<Self> {
-        let directory = fresh_directory()?;
-        let vanishing = Vanishing {
-            directory: directory.clone(),
-            keep,
-        };
+        let scratch = Scratch::make("orch-demo", keep)?;
+        let directory = scratch.directory.clone();
         let root = directory.join("project");
         make(&root)?;
         make(&directory.join("meeting"))?;
@@ -76,16 +55,14 @@ impl Stage {
         for (name, script, _) in AGENTS {
             write(&directory.join(format!("{name}.sh")), script)?;
         }
-        git(&root, &["init", "--quiet", "--initial-branch=main"])?;
-        git(&root, &["config", "user.name", "orch demo"])?;
-        git(&root, &["config", "user.email", "demo@example.invalid"])?;
+        repository(&root, "orch demo")?;
         let project = configured(&root, &directory)?;
         git(&root, &["add", "--all"])?;
         git(&root, &["commit", "--quiet", "--message=Start of the demo"])?;
         Ok(Self {
             directory,
             project,
-            _vanishing: vanishing,
+            _scratch: scratch,
         })
     }
 
@@ -177,64 +154,11 @@ fn configured(root: &Path, directory: &Path) -> Result<Project> {
     Ok(project)
 }
 
-/// A new directory that nobody else can look into.
-fn fresh_directory() -> Result<PathBuf> {
-    let base = std::env::temp_dir();
-    let base = base.canonicalize().unwrap_or(base);
-    for number in 0..1_000 {
-        let directory = base.join(format!("orch-demo-{}-{number}", std::process::id()));
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Ok(()) => return Ok(directory),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                let what = format!("cannot make the directory {}", directory.display());
-                return Err(UserError::io(&what, &error));
-            }
-        }
-    }
-    let message = format!("{} is full of earlier demos", base.display());
-    Err(UserError::new(Kind::Conflict, "exists", message))
-}
-
-fn make(directory: &Path) -> Result<()> {
-    let what = format!("cannot make {}", directory.display());
-    fs::create_dir(directory).map_err(|error| UserError::io(&what, &error))
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    let what = format!("cannot write {}", path.display());
-    fs::write(path, text).map_err(|error| UserError::io(&what, &error))
-}
-
-/// Calls git in the demo's own project, untouched by the user's configuration; what it printed.
-fn git(root: &Path, arguments: &[&str]) -> Result<String> {
-    // tidy: the demo plays the user, who makes a repository without orch.
-    let output = Command::new("git")
-        .args(arguments)
-        .current_dir(root)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env_remove("GIT_DIR")
-        .env_remove("GIT_WORK_TREE")
-        .env_remove("GIT_INDEX_FILE")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            UserError::new(Kind::Unreachable, "git", "cannot start git")
-                .caused_by(&error)
-                .hint("'orch doctor' says which git is needed")
-        })?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let message = format!("'git {}' ended with {}", arguments.join(" "), output.status);
-    let said = io::Error::other(said);
-    Err(UserError::new(Kind::Internal, "git", message).caused_by(&said))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -245,21 +169,6 @@ mod tests {
             fs::write(&path, script).unwrap();
             let checked = Command::new("sh").arg("-n").arg(&path).status().unwrap();
             assert!(checked.success(), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_stage_vanishes_unless_it_is_kept() {
-        for keep in [false, true] {
-            let directory = fresh_directory().unwrap();
-            drop(Vanishing {
-                directory: directory.clone(),
-                keep,
-            });
-            assert_eq!(directory.exists(), keep);
-            if keep {
-                fs::remove_dir(&directory).unwrap();
-            }
         }
     }
 }

@@ -54,6 +54,7 @@ fn new_task(args: &TaskAdd) -> Result<NewTask> {
         workspace: args.workspace.map(word),
         review: args.review.map(word),
         on_lost: args.on_lost.map(word),
+        require: args.require.map(word),
         max_attempts: args.max_attempts,
         timeout_ms: args.timeout,
         stall_ms: args.stall_timeout,
@@ -70,7 +71,7 @@ mod tests {
     fn every_flag_arrives_in_the_request() {
         let line = "orch task add Title -d What -p 1 --agent a -l x,y --label z --depends-on 1,tsk_2 \
                     --after-any 3 --scope src/** --workspace shared --review auto --on-lost ask \
-                    --max-attempts 5 --timeout 1h30m --stall-timeout 90s";
+                    --require commit --max-attempts 5 --timeout 1h30m --stall-timeout 90s";
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         let Some(Command::Task(Task::Add(args))) = cli.command else {
             panic!("not an addition");
@@ -88,6 +89,7 @@ mod tests {
             workspace: Some("shared".to_owned()),
             review: Some("auto".to_owned()),
             on_lost: Some("ask".to_owned()),
+            require: Some("commit".to_owned()),
             max_attempts: Some(5),
             timeout_ms: Some(5_400_000),
             stall_ms: Some(90_000),

@@ -7,7 +7,9 @@ mod cancel;
 mod delete;
 mod edit;
 mod list;
+mod prompt;
 mod reject;
+mod resume;
 mod retry;
 mod show;
 mod text;
@@ -30,12 +32,14 @@ pub fn run(context: &Context, command: &Task) -> Result<Ending> {
         Task::Add(args) => add::run(context, args),
         Task::List(args) => list::run(context, args),
         Task::Show(args) => show::run(context, args),
+        Task::Prompt(args) => prompt::run(context, args),
         Task::Edit(args) => edit::run(context, args),
         Task::Assign(args) => assign::run(context, args),
         Task::Cancel(args) => cancel::run(context, args),
         Task::Retry(args) => retry::run(context, args),
         Task::Approve(args) => approve::run(context, args),
         Task::Reject(args) => reject::run(context, args),
+        Task::Resume(args) => resume::run(context, args),
         Task::Delete(args) => delete::run(context, args),
     }
 }

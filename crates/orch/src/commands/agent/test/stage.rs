@@ -1,0 +1,126 @@
+//! The throw-away repository in which an agent is tried out.
+
+use std::path::PathBuf;
+
+use orch_api::client::{Client, RunQuery};
+use orch_api::types::NewTask;
+use orch_daemon::config::{self, AgentEntry, AgentFields};
+use orch_daemon::project::Project;
+use orch_daemon::{Daemon, LogSink, Options};
+
+use super::judge::{ASKED_FILE, ASKED_MESSAGE, Seen};
+use super::{absolute, known};
+use crate::error::{Kind, Result, UserError};
+use crate::scratch::{Scratch, git, make, repository, write};
+
+/// The stage. It vanishes with this value.
+pub struct Stage {
+    root: PathBuf,
+    project: Project,
+    /// What the file must say: not to be guessed from an earlier test.
+    word: String,
+    _scratch: Scratch,
+}
+
+impl Stage {
+    /// Builds it for an agent of `project`.
+    ///
+    /// # Errors
+    /// No git, or no place.
+    pub fn build(project: &Project, agent: &AgentEntry) -> Result<Self> {
+        let scratch = Scratch::make("orch-agent-test", false)?;
+        let root = scratch.directory.join("project");
+        make(&root)?;
+        write(&root.join("README.md"), "A throw-away project of orch.\n")?;
+        repository(&root, "orch agent test")?;
+        let made = config::init(&root, Some("agent-test"), Some("main"))?.project;
+        config::add_agent(&made, &agent.name, &fields(project, agent), &known())?;
+        git(&root, &["add", "--all"])?;
+        git(&root, &["commit", "--quiet", "--message=Start of the test"])?;
+        Ok(Self {
+            root,
+            project: made,
+            word: format!("orch {}", std::process::id()),
+            _scratch: scratch,
+        })
+    }
+
+    /// Has the agent do the task, within `timeout_ms`, and says what came of it.
+    ///
+    /// # Errors
+    /// orch itself could not do it.
+    pub fn play(&self, timeout_ms: u64) -> Result<Seen> {
+        let client = orch_daemon::connect(&self.project, &LogSink::silent())?;
+        client.add_task(&self.task(timeout_ms))?;
+        drop(client);
+        let options = Options {
+            once: true,
+            signals: true,
+            ..Options::default()
+        };
+        // How it ended says the run itself.
+        let _end = Daemon::start(&self.project, options, LogSink::silent())?.wait();
+        let client = orch_daemon::connect(&self.project, &LogSink::silent())?;
+        self.look(&client)
+    }
+
+    fn task(&self, timeout_ms: u64) -> NewTask {
+        NewTask {
+            title: "Check that you can work here".to_owned(),
+            description: format!(
+                "Make a file {ASKED_FILE} in this directory whose only line is:\n\n    {}\n\n\
+                 Commit it with the message: {ASKED_MESSAGE}\n\nDo nothing else.",
+                self.word
+            ),
+            max_attempts: Some(1),
+            timeout_ms: Some(timeout_ms),
+            ..NewTask::default()
+        }
+    }
+
+    fn look(&self, client: &Client) -> Result<Seen> {
+        let runs = client.runs(&RunQuery::default())?;
+        let Some(run) = runs.into_iter().next() else {
+            let message = "the test was stopped before the agent was started";
+            return Err(UserError::new(Kind::TryLater, "interrupted", message));
+        };
+        let at = |what: &[&str]| git(&self.root, what).unwrap_or_default();
+        let commit = run.commit.as_deref().unwrap_or("main");
+        let file = at(&["show", &format!("{commit}:{ASKED_FILE}")]);
+        let messages = at(&["log", "--format=%s", &format!("main..{commit}")]);
+        Ok(Seen {
+            wrote: file.trim() == self.word,
+            committed: messages.lines().any(|line| line.contains(ASKED_MESSAGE)),
+            run,
+        })
+    }
+}
+
+/// The agent as it is, where its paths count from another place.
+fn fields(project: &Project, agent: &AgentEntry) -> AgentFields {
+    let holds = |path: &str| absolute(&project.root, path).display().to_string();
+    let command = agent.command.as_ref().map(|command| {
+        let is_path = command.contains('/') && agent.adapter != "shell";
+        match is_path {
+            true => holds(command),
+            false => command.clone(),
+        }
+    });
+    let variables = agent.env.iter();
+    AgentFields {
+        adapter: Some(agent.adapter.clone()),
+        model: agent.model.clone(),
+        role: agent.role.clone(),
+        command,
+        system_prompt: agent.system_prompt.clone(),
+        permission: agent.permission.clone(),
+        effort: agent.effort.clone(),
+        mcp: agent.mcp.as_deref().map(holds),
+        max_turns: agent.max_turns,
+        env: variables
+            .map(|(name, value)| (name.clone(), Some(value.clone())))
+            .collect(),
+        args: Some(agent.args.clone()),
+        ..AgentFields::default()
+    }
+}

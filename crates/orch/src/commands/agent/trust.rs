@@ -1,0 +1,138 @@
+//! `orch agent trust`: agree to the configuration of the repository that agents' programs read by
+//! themselves and that can run code.
+
+use std::io::{IsTerminal, Write};
+
+use orch_daemon::config;
+use orch_daemon::consent::{self, Content};
+use serde_json::{Value, json};
+
+use super::known;
+use crate::args::AgentTrust;
+use crate::context::Context;
+use crate::error::{Kind, Result, UserError};
+use crate::exit::Ending;
+use crate::printer::{Label, Printer};
+use crate::table::{Cell, Table};
+
+/// Shows what is there and, if it is agreed to, notes that.
+pub fn run(context: &Context, args: &AgentTrust) -> Result<Ending> {
+    let project = context.project()?;
+    let agents = config::agents(&project, &known())?;
+    let contents = consent::survey(&project, &agents).map_err(failed)?;
+    let (trusted, unknown): (Vec<Content>, Vec<Content>) =
+        contents.iter().cloned().partition(|it| it.is_trusted);
+    let printer = &context.printer;
+    let agreed = !args.list && !unknown.is_empty();
+    if agreed {
+        refuse_agents()?;
+        if !args.yes {
+            show(printer, &unknown)?;
+            ask(unknown.len())?;
+        }
+        consent::agree(&project, &unknown).map_err(failed)?;
+    }
+    if printer.is_json() {
+        let files: Vec<Value> = contents.iter().map(|it| object(it, agreed)).collect();
+        printer
+            .json(&json!({ "files": files, "agreed": if agreed { unknown.len() } else { 0 } }))?;
+    } else if args.list {
+        show(printer, &contents)?;
+    } else {
+        said(printer, trusted.len(), unknown.len())?;
+    }
+    Ok(Ending::Done)
+}
+
+fn failed(error: consent::SurveyError) -> UserError {
+    let message = "the repository's configuration of agents cannot be looked at";
+    UserError::new(Kind::Internal, "consent", message).caused_by(&error)
+}
+
+/// An agent must not agree to what it has written itself.
+fn refuse_agents() -> Result<()> {
+    match std::env::var_os("ORCH_RUN_ID") {
+        None => Ok(()),
+        Some(_) => Err(UserError::new(
+            Kind::NotAllowed,
+            "not_allowed",
+            "a person must agree to this, and this is the run of an agent",
+        )),
+    }
+}
+
+fn object(content: &Content, agreed: bool) -> Value {
+    let places: Vec<String> = content
+        .places
+        .iter()
+        .map(|it| it.display().to_string())
+        .collect();
+    json!({
+        "path": content.found.path,
+        "digest": content.found.digest,
+        "adapters": content.adapters,
+        "places": places,
+        "trusted": content.is_trusted || agreed,
+    })
+}
+
+fn show(printer: &Printer, contents: &[Content]) -> Result<()> {
+    if printer.is_json() || printer.is_quiet() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["FILE", "TRUSTED", "READ BY", "CONTENT", "IN"]).giving_way("IN");
+    for content in contents {
+        let adapters: Vec<&str> = content.adapters.iter().map(String::as_str).collect();
+        let place = content.places.first().map(|it| it.display().to_string());
+        let trusted = match content.is_trusted {
+            true => Cell::new("yes"),
+            false => Cell::new("no").label(Label::Attention),
+        };
+        table.row(vec![
+            Cell::new(&content.found.path),
+            trusted,
+            adapters.join(",").into(),
+            Cell::from(content.found.digest.chars().take(12).collect::<String>()),
+            Cell::from(place.unwrap_or_default()),
+        ]);
+    }
+    match contents.is_empty() {
+        true => printer.talk("Nothing here is read by an agent's program by itself."),
+        false => printer.table(&table),
+    }
+}
+
+/// Asks the person at the terminal.
+fn ask(count: usize) -> Result<()> {
+    let refused = |message: &str| {
+        UserError::new(Kind::NotAllowed, "not_agreed", message)
+            .hint("look at the files, then 'orch agent trust --yes'")
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("nobody is there to be asked"));
+    }
+    let mut err = std::io::stderr();
+    let question =
+        format!("Programs of agents may run code because of these {count} files. Agree? [y/N] ");
+    err.write_all(question.as_bytes())
+        .map_err(|error| UserError::output(&error))?;
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| UserError::io("cannot read the answer", &error))?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(refused("it was not agreed to")),
+    }
+}
+
+fn said(printer: &Printer, trusted: usize, agreed: usize) -> Result<()> {
+    match (trusted, agreed) {
+        (0, 0) => printer.talk("Nothing here is read by an agent's program by itself."),
+        (_, 0) => printer.talk("Everything here is agreed to already."),
+        (_, agreed) => {
+            printer.talk(format!("Agreed to {agreed} files as they are now."))?;
+            printer.hint("tasks that waited for it are tried again by themselves; 'orch task retry TASK' does so at once")
+        }
+    }
+}

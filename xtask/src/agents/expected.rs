@@ -1,0 +1,406 @@
+//! What orch must have recorded of each trial, and why: the reviewed table.
+//!
+//! An expectation is a rule with a reason. A program that behaves unlike the others has a line of
+//! its own, with what it is that it does.
+
+use orch_field::text;
+use orch_model::{mcp, script};
+use serde_json::Value;
+
+use super::case::Case;
+use super::play::{PROMPT, Recorded};
+
+/// What must have been recorded of a trial.
+#[derive(Debug)]
+pub struct Expected {
+    case: Case,
+    /// The programs it is about; all that have no line of their own, if there are none.
+    programs: &'static [&'static str],
+    /// Status and code.
+    outcome: &'static str,
+    /// Why that is the truth.
+    pub because: &'static str,
+    /// What must hold besides.
+    checks: &'static [Check],
+}
+
+/// One thing that must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// The result is this text.
+    Result(&'static str),
+    /// The result holds this text.
+    ResultHolds(&'static str),
+    /// The result has this many bytes.
+    ResultLength(usize),
+    /// The agent made a commit, and this file is in it.
+    Committed(&'static str),
+    /// The agent made no commit, and this file, which it left, is on its branch.
+    Saved(&'static str),
+    /// Nothing was committed.
+    NothingCommitted,
+    /// Tokens are those of two answers of the model.
+    TwoAnswersCounted,
+    /// Something is warned of.
+    WarnsOfSomething,
+    /// The provider's pause is known.
+    KnowsUntil,
+    /// The second run went on with the session of the first.
+    SameSession,
+    /// The model was told this.
+    ModelTold(&'static str),
+}
+
+use Check::*;
+
+/// The reviewed table.
+const TABLE: &[Expected] = &[
+    Expected {
+        case: Case::Work,
+        programs: ALL,
+        outcome: "completed",
+        because: "it did the work and said so",
+        checks: &[
+            Result(script::FINAL),
+            Committed("out.txt"),
+            TwoAnswersCounted,
+            ModelTold(PROMPT),
+        ],
+    },
+    Expected {
+        case: Case::Text,
+        programs: ALL,
+        outcome: "completed",
+        because: "it said so, and that nothing was committed can be seen",
+        checks: &[Result(script::FINAL), NothingCommitted],
+    },
+    Expected {
+        case: Case::Parallel,
+        programs: ALL,
+        outcome: "completed",
+        because: "both calls were made",
+        checks: &[
+            Result(script::FINAL),
+            Committed("a.txt"),
+            Committed("b.txt"),
+        ],
+    },
+    Expected {
+        case: Case::BadKey,
+        programs: ALL,
+        outcome: "failed auth_failed",
+        because: "the provider does not accept the key",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Limited,
+        programs: ALL,
+        outcome: "limited rate_limit",
+        because: "a limit is no failure",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::LimitedAnHour,
+        programs: ALL,
+        outcome: "limited rate_limit",
+        because: "a limit is no failure",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::UsedUp,
+        programs: ALL,
+        outcome: "limited usage_limit",
+        because: "an account that is used up is no failure",
+        checks: &[NothingCommitted, KnowsUntil],
+    },
+    Expected {
+        case: Case::Broken,
+        programs: ALL,
+        outcome: "failed provider_error",
+        because: "the provider broke",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Busy,
+        programs: ALL,
+        outcome: "failed overloaded",
+        because: "the provider was too busy",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Cut,
+        programs: ALL,
+        outcome: "failed connection_failed",
+        because: "the answer never came to its end",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Silent,
+        programs: ALL,
+        outcome: "timed_out timeout",
+        because: "nothing came, and orch ended it",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Big,
+        programs: ALL,
+        outcome: "completed",
+        because: "a long text is a text",
+        checks: &[ResultLength(1_000_011), ResultHolds("SCRIPT-END")],
+    },
+    Expected {
+        case: Case::Unicode,
+        programs: ALL,
+        outcome: "completed",
+        because: "odd characters are characters",
+        checks: &[
+            ResultHolds("\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}"),
+            ResultHolds(script::UNICODE_END),
+        ],
+    },
+    Expected {
+        case: Case::Surrogate,
+        programs: ALL,
+        outcome: "completed",
+        because: "half an emoji does not make the rest unreadable",
+        checks: &[ResultHolds("SCRIPT-END")],
+    },
+    Expected {
+        case: Case::Turns,
+        programs: ALL,
+        outcome: "failed turn_limit",
+        because: "it took all the turns it may; what it had done is saved",
+        checks: &[Saved("turns.txt")],
+    },
+    Expected {
+        case: Case::Resume,
+        programs: ALL,
+        outcome: "completed",
+        because: "the second run knew what the first had said",
+        checks: &[ResultHolds("I remember"), SameSession],
+    },
+    Expected {
+        case: Case::Cancel,
+        programs: ALL,
+        outcome: "cancelled cancelled_by_user",
+        because: "somebody cancelled it",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Term,
+        programs: ALL,
+        outcome: "failed no_result",
+        because: "it was asked to leave by somebody else, and left without a result",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Kill,
+        programs: ALL,
+        outcome: "failed signaled",
+        because: "somebody else killed it",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Background,
+        programs: ALL,
+        outcome: "completed",
+        because: "it said so; what it left behind was ended and named",
+        checks: &[Result(script::FINAL), WarnsOfSomething],
+    },
+    Expected {
+        case: Case::Mcp,
+        programs: ALL,
+        outcome: "completed",
+        because: "the answer of the server's tool reached the model",
+        checks: &[Result(script::FINAL), ModelTold(mcp::ANSWER)],
+    },
+    Expected {
+        case: Case::Ask,
+        programs: ALL,
+        outcome: "completed",
+        because: "it said so, and that it was refused its tools can be seen",
+        checks: &[NothingCommitted, WarnsOfSomething],
+    },
+];
+
+/// Programs that have no line of their own.
+const ALL: &[&str] = &[];
+
+/// What must have been recorded of this trial with this program.
+pub fn of(program: &str, case: Case) -> &'static Expected {
+    let lines = || TABLE.iter().filter(move |line| line.case == case);
+    let own = lines().find(|line| line.programs.contains(&program));
+    own.or_else(|| lines().find(|line| line.programs.is_empty()))
+        .expect("the tests see to it that every trial has a line for all programs")
+}
+
+impl Expected {
+    /// What is not as it must be.
+    pub fn judge(&self, recorded: &Recorded) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let outcome = recorded.outcome();
+        if outcome != self.outcome {
+            wrong.push(format!("recorded '{outcome}', not '{}'", self.outcome));
+        }
+        if let Some(refusal) = &recorded.refusal {
+            if self.outcome != "refused" {
+                wrong.push(refusal.trim().to_owned());
+            }
+            return wrong;
+        }
+        let checks = self.checks.iter();
+        wrong.extend(checks.filter_map(|check| check.judge(recorded)));
+        if !recorded.left.is_empty() {
+            wrong.push(format!("still running: {}", recorded.left.join("; ")));
+        }
+        wrong
+    }
+}
+
+impl Check {
+    fn judge(self, recorded: &Recorded) -> Option<String> {
+        let run = &recorded.run;
+        let result = run["result"].as_str();
+        let holds = match self {
+            Result(text) => result == Some(text),
+            ResultHolds(part) => result.is_some_and(|result| result.contains(part)),
+            ResultLength(bytes) => result.is_some_and(|result| result.len() == bytes),
+            Committed(file) => {
+                recorded.commits.iter().any(|subject| subject == "scripted")
+                    && recorded.files.iter().any(|path| path == file)
+            }
+            Saved(file) => {
+                !recorded.commits.iter().any(|subject| subject == "scripted")
+                    && recorded.files.iter().any(|path| path == file)
+            }
+            NothingCommitted => recorded.commits.is_empty(),
+            TwoAnswersCounted => counts_two_answers(&run["usage"]),
+            WarnsOfSomething => run["warnings"]
+                .as_array()
+                .is_some_and(|all| !all.is_empty()),
+            KnowsUntil => recorded.why["task"]["wait"]["until"].is_string(),
+            SameSession => {
+                run["session_id"].is_string() && run["session_id"] == recorded.before["session_id"]
+            }
+            ModelTold(part) => recorded.seen.iter().any(|seen| seen.asked.contains(part)),
+        };
+        (!holds).then(|| format!("{self:?} does not hold: {}", self.evidence(recorded)))
+    }
+
+    /// What there is instead.
+    fn evidence(self, recorded: &Recorded) -> String {
+        let run = &recorded.run;
+        match self {
+            Result(_) | ResultHolds(_) => short(&run["result"].to_string()),
+            ResultLength(_) => format!("{} bytes", run["result"].as_str().map_or(0, str::len)),
+            Committed(_) | Saved(_) | NothingCommitted => {
+                format!("commits {:?}, files {:?}", recorded.commits, recorded.files)
+            }
+            TwoAnswersCounted => run["usage"].to_string(),
+            WarnsOfSomething => short(&run["warnings"].to_string()),
+            KnowsUntil => short(&recorded.why["task"]["wait"].to_string()),
+            SameSession => {
+                let sessions = (&recorded.before["session_id"], &run["session_id"]);
+                format!("first {}, then {}", sessions.0, sessions.1)
+            }
+            ModelTold(_) => format!("{} requests", recorded.seen.len()),
+        }
+    }
+}
+
+/// Whether these are the tokens of two answers: cached ones counted apart, written ones with or
+/// without thoughts, those written to the cache with the others where the provider has no word
+/// for them.
+fn counts_two_answers(usage: &Value) -> bool {
+    use script::tokens::{CACHE_READ, CACHE_WRITE, INPUT, OUTPUT, REASONING};
+    let is = |field: &str, numbers: &[u64]| {
+        let number = usage[field].as_u64();
+        number.is_some_and(|number| numbers.iter().any(|one| 2 * one == number))
+    };
+    is("input_tokens", &[INPUT, INPUT + CACHE_WRITE])
+        && is("output_tokens", &[OUTPUT, OUTPUT - REASONING])
+        && is("cache_read_tokens", &[CACHE_READ])
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What a person wants to read of a run that is not as it must be.
+pub fn details(recorded: &Recorded) -> String {
+    let run = &recorded.run;
+    if !run.is_object() {
+        return String::new();
+    }
+    format!(
+        "run {}: exit {} signal {}, failure {}, warnings {}",
+        text(run, "id"),
+        run["exit_code"],
+        run["signal"],
+        short(&run["failure"].to_string()),
+        short(&run["warnings"].to_string()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::agents::programs;
+
+    #[test]
+    fn every_trial_has_a_line_and_every_line_a_program() {
+        for case in Case::ALL {
+            let lines = TABLE.iter().filter(|line| line.case == *case);
+            let general = lines.filter(|line| line.programs.is_empty());
+            assert_eq!(general.count(), 1, "{case}");
+        }
+        for name in TABLE.iter().flat_map(|line| line.programs) {
+            let known = programs::ALL.iter().any(|program| program.name == *name);
+            assert!(known, "{name}");
+        }
+    }
+
+    fn worked() -> Recorded {
+        Recorded {
+            run: json!({
+                "id": "run_1", "status": "completed", "failure": null, "warnings": [],
+                "result": script::FINAL,
+                "usage": {"input_tokens": 2000, "output_tokens": 80, "cache_read_tokens": 400},
+            }),
+            commits: vec!["scripted".into()],
+            files: vec!["out.txt".into()],
+            seen: vec![orch_model::Seen {
+                protocol: "chat",
+                model: "m".into(),
+                step: 0,
+                tools: Vec::new(),
+                asked: PROMPT.into(),
+                has_key: true,
+            }],
+            ..Recorded::default()
+        }
+    }
+
+    #[test]
+    fn a_lie_in_any_field_is_found() {
+        let wrong = |change: fn(&mut Recorded)| {
+            let mut recorded = worked();
+            change(&mut recorded);
+            of("any", Case::Work).judge(&recorded).len()
+        };
+        assert_eq!(wrong(|_| {}), 0);
+        assert_eq!(wrong(|it| it.run["status"] = json!("failed")), 1);
+        assert_eq!(wrong(|it| it.run["result"] = json!("All done")), 1);
+        assert_eq!(wrong(|it| it.run["usage"]["input_tokens"] = json!(1000)), 1);
+        assert_eq!(wrong(|it| it.commits = vec!["Trial".into()]), 1);
+        assert_eq!(wrong(|it| it.files = vec!["readme.txt".into()]), 1);
+        assert_eq!(wrong(|it| it.seen.clear()), 1);
+        assert_eq!(wrong(|it| it.left = vec!["12 tail".into()]), 1);
+        assert_eq!(wrong(|it| it.refusal = Some("no such thing".into())), 2);
+    }
+}
