@@ -197,6 +197,9 @@ fn an_exit_status_of_0_in_the_result_is_not_enough() {
     ] {
         assert_eq!(code(&told(&[SAYS, odd]).verdict), "agent_error", "{odd}");
     }
+    let calls = r#"{"type":"assistant.message","data":{"content":"I call","toolRequests":[{}]}}"#;
+    assert_eq!(code(&told(&[SAYS, calls, GOOD]).verdict), "agent_error");
+    assert_eq!(code(&told(&[GOOD]).verdict), "agent_error");
     let idle = r#"{"type":"assistant.idle","data":{},"ephemeral":true}"#;
     assert_eq!(told(&[SAYS, idle, GOOD, BAD]).verdict, Verdict::Success);
 }
