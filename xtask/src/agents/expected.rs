@@ -346,7 +346,7 @@ const TABLE: &[Expected] = &[
     },
     Expected {
         case: Case::Term,
-        programs: &["gemini-acp"],
+        programs: &["gemini-acp", "opencode-acp"],
         outcome: "failed agent_error",
         because: "the signal went to orch's driver, which had the agent cancel its turn",
         checks: &[NothingCommitted],
