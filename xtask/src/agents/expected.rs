@@ -286,7 +286,7 @@ const TABLE: &[Expected] = &[
     },
     Expected {
         case: Case::Ask,
-        programs: &["gemini"],
+        programs: &["gemini", "qwen"],
         outcome: "completed",
         because: "it shows the model no tool that it may not use; that nothing was committed is seen",
         checks: &[NothingCommitted],
@@ -321,6 +321,34 @@ const TABLE: &[Expected] = &[
         programs: &["codex"],
         outcome: "completed",
         because: "what its sandbox stops leaves no trace; that nothing was committed is seen",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::UsedUp,
+        programs: &["gemini-acp"],
+        outcome: "limited rate_limit",
+        because: "over ACP its error is a status and a text; which limit it is only the text says",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::BadKey,
+        programs: &["opencode-acp"],
+        outcome: "failed agent_error",
+        because: "over ACP its error is a text and nothing else",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Cut,
+        programs: &["gemini-acp"],
+        outcome: "failed provider_error",
+        because: "over ACP it says status 500 of a connection that broke",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Term,
+        programs: &["gemini-acp", "opencode-acp"],
+        outcome: "failed agent_error",
+        because: "the signal went to orch's driver, which had the agent cancel its turn",
         checks: &[NothingCommitted],
     },
 ];

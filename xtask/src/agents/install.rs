@@ -45,7 +45,14 @@ fn one(folder: &Path, package: &Package) -> Result<Result<(), Unreachable>> {
     fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
     fs::write(place.join("package.json"), "{\"private\": true}\n")?;
     let wanted = format!("{}@{}", package.name, package.version);
-    let flags = ["--no-audit", "--no-fund", "--no-progress", "--save-exact"];
+    let flags = [
+        "--no-audit",
+        "--no-fund",
+        "--no-progress",
+        "--save-exact",
+        // Without a network it would try for minutes.
+        "--fetch-retries=1",
+    ];
     let output = Command::new("npm")
         .arg("install")
         .args(flags)
