@@ -214,6 +214,8 @@ mod tests {
             attachments: &[],
             feedback: None,
             previous_failure: None,
+            resumes: false,
+            last_result: None,
             directory: Path::new("/repo/.orch/worktrees/tsk_7m3k9q2x4d1v"),
             workspace: WorkspaceMode::Worktree,
             branch: Some("orch/tsk_7m3k9q2x4d1v-fix-the-login-page"),
@@ -234,6 +236,18 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_attempt_said_is_told_to_one_that_does_not_know_it() {
+        let said = render_with(|input| input.last_result = Some("half done\nrest open"));
+        let words = "The last thing an earlier attempt said:\n> half done\n> rest open";
+        assert!(said.contains(words), "{said}");
+        let said = render_with(|input| {
+            input.last_result = Some("half done");
+            input.resumes = true;
+        });
+        assert!(!said.contains("half done"), "{said}");
+    }
+
+    #[test]
     fn the_longest_prompt() {
         let labels = ["ui", "bug"].map(str::to_owned).into();
         let failure = Failure {
@@ -250,6 +264,8 @@ mod tests {
             attachments: &["/tmp/screen shot.png".to_owned()],
             feedback: Some("No test.\n\nAnd the title is wrong."),
             previous_failure: Some(&failure),
+            resumes: false,
+            last_result: None,
             directory: Path::new("/repo"),
             workspace: WorkspaceMode::Shared,
             branch: None,
