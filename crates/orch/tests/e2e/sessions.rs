@@ -41,6 +41,7 @@ fn says(line: &str) -> String {
 }
 
 /// Whether an agent that is driven as Claude Code is can go on with a session at all.
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 fn can_resume() -> bool {
     let claude = orch_host::adapter::find("claude").unwrap();
     if !claude.capabilities.resume {
