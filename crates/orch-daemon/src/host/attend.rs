@@ -187,6 +187,7 @@ fn read_changes(changes: &Changes, machine: &Machine) {
         runs.append(&mut unread);
         for live in runs.iter().filter_map(|run| machine.live(run)) {
             failpoint::hit(Point::OutputRead);
+            changes.look(&live.run.id, &live.dir.out_log());
             if machine.read_output(&live) {
                 unread.insert(live.run.id.clone());
             }

@@ -1,8 +1,10 @@
 //! Where output is watched for: which runs have written something.
 //!
 //! On Linux this asks inotify for writes and nothing else: that a file was opened, read or closed
-//! is no news, and each piece of news would wake two threads. This file must not know what was
-//! written, nor read it.
+//! is no news, and each piece of news would wake two threads. It asks for one write at a time: a
+//! write that somebody is told of costs the agent half as much again, so it is told of the first
+//! after each look and of none before the next. This file must not know what was written, nor read
+//! it.
 
 pub(super) use system::{Changes, Watcher};
 
@@ -30,7 +32,8 @@ mod system {
     #[derive(Default)]
     struct Watched {
         runs: BTreeMap<i32, RunId>,
-        numbers: BTreeMap<RunId, i32>,
+        /// Without a number once a write was told of, until somebody has looked.
+        numbers: BTreeMap<RunId, Option<i32>>,
     }
 
     struct Shared {
@@ -80,20 +83,13 @@ mod system {
 
         pub(in crate::host) fn watch(&self, run: &RunId, log: &Path) -> io::Result<()> {
             let mut watched = locked(&self.shared.watched);
-            let wanted = WatchFlags::MODIFY | WatchFlags::DONT_FOLLOW;
-            let number = inotify::add_watch(&self.shared.inotify, log, wanted)?;
-            watched.runs.insert(number, run.clone());
-            let before = watched.numbers.insert(run.clone(), number);
-            if let Some(before) = before.filter(|before| *before != number) {
-                // The file was replaced by another.
-                watched.runs.remove(&before);
-            }
-            Ok(())
+            watched.numbers.entry(run.clone()).or_default();
+            self.shared.arm(&mut watched, run, log)
         }
 
         pub(in crate::host) fn unwatch(&self, run: &RunId) {
             let mut watched = locked(&self.shared.watched);
-            if let Some(number) = watched.numbers.remove(run) {
+            if let Some(Some(number)) = watched.numbers.remove(run) {
                 watched.runs.remove(&number);
                 // The file may be gone, and the watch with it.
                 let _ = inotify::remove_watch(&self.shared.inotify, number);
@@ -101,7 +97,31 @@ mod system {
         }
     }
 
+    impl Shared {
+        /// Asks to be told of the next write.
+        fn arm(&self, watched: &mut Watched, run: &RunId, log: &Path) -> io::Result<()> {
+            let wanted = WatchFlags::MODIFY | WatchFlags::DONT_FOLLOW | WatchFlags::ONESHOT;
+            let number = inotify::add_watch(&self.inotify, log, wanted)?;
+            watched.runs.insert(number, run.clone());
+            let before = watched.numbers.insert(run.clone(), Some(number)).flatten();
+            if let Some(before) = before.filter(|before| *before != number) {
+                // The file was replaced by another.
+                watched.runs.remove(&before);
+            }
+            Ok(())
+        }
+    }
+
     impl Changes {
+        /// To be called before each look at a run that wrote: what is written from now on is told
+        /// of again. Should that fail, nobody is told, and the sweep asks.
+        pub(in crate::host) fn look(&self, run: &RunId, log: &Path) {
+            let mut watched = locked(&self.shared.watched);
+            if watched.numbers.get(run) == Some(&None) {
+                let _ = self.shared.arm(&mut watched, run, log);
+            }
+        }
+
         /// Waits for writes and says whose they are; `None` when nobody watches any more.
         pub(in crate::host) fn next(&self) -> Option<BTreeSet<RunId>> {
             loop {
@@ -120,11 +140,19 @@ mod system {
         fn take(&self, patience: Option<&Timespec>) -> Option<BTreeSet<RunId>> {
             let asked = self.wait(patience)?;
             let numbers = self.read().ok()?;
-            let watched = locked(&self.shared.watched);
-            let wrote = numbers
-                .iter()
-                .filter_map(|number| watched.runs.get(number).cloned());
-            Some(wrote.chain(asked).collect())
+            let mut watched = locked(&self.shared.watched);
+            let mut runs = asked;
+            for number in numbers {
+                let Some(run) = watched.runs.remove(&number) else {
+                    continue;
+                };
+                // The system has let go of the file. Who is not watched any more stays so.
+                if let Some(number) = watched.numbers.get_mut(&run) {
+                    *number = None;
+                }
+                runs.insert(run);
+            }
+            Some(runs)
         }
 
         /// Who was asked for meanwhile; `None` when the watcher is gone.
@@ -251,6 +279,9 @@ mod system {
         pub(in crate::host) fn now(&self) -> Option<BTreeSet<RunId>> {
             Some(self.runs.try_iter().collect())
         }
+
+        /// Every write is told of here.
+        pub(in crate::host) fn look(&self, _run: &RunId, _log: &Path) {}
     }
 }
 
@@ -271,8 +302,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (watcher, changes) = Watcher::new().unwrap();
         let (tell, told) = channel();
+        let folder = directory.path().to_owned();
         let reader = std::thread::spawn(move || {
             while let Some(runs) = changes.next() {
+                for run in &runs {
+                    changes.look(run, &folder.join(run.as_str()));
+                }
                 tell.send(runs).unwrap();
             }
         });
@@ -288,6 +323,9 @@ mod tests {
         std::fs::read(&path).unwrap();
         of_other.write_all(b"x").unwrap();
         assert_eq!(told.recv_timeout(LONG).unwrap(), [other.clone()].into());
+        // Again, after each look.
+        of_other.write_all(b"x").unwrap();
+        assert_eq!(told.recv_timeout(LONG).unwrap(), [other.clone()].into());
         watcher.unwatch(&other);
         of_other.write_all(b"x").unwrap();
         of_one.write_all(b"x").unwrap();
@@ -300,5 +338,31 @@ mod tests {
         drop(watcher);
         reader.join().unwrap();
         assert!(told.try_iter().next().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn between_two_looks_one_write_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let (watcher, changes) = Watcher::new().unwrap();
+        let run = RunId::from_entropy(1);
+        let path = directory.path().join("log");
+        let mut log = std::fs::File::create(&path).unwrap();
+        watcher.watch(&run, &path).unwrap();
+        let mut write = || log.write_all(b"x").unwrap();
+        let told = |changes: &Changes| !changes.now().unwrap().is_empty();
+        assert!(!told(&changes));
+        write();
+        assert!(told(&changes));
+        write();
+        assert!(!told(&changes), "nobody has looked since");
+        changes.look(&run, &path);
+        assert!(!told(&changes));
+        write();
+        assert!(told(&changes));
+        watcher.unwatch(&run);
+        changes.look(&run, &path);
+        write();
+        assert!(!told(&changes), "it is not watched any more");
     }
 }
