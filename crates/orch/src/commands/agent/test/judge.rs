@@ -136,10 +136,16 @@ fn work(agent: &AgentEntry, seen: &Seen) -> Check {
         |level| format!("with permission \"{level}\""),
     );
     let refused = |detail: &str| {
-        let mended = format!(
-            "orch agent edit {} --permission edits, or full if it must be",
-            agent.name
-        );
+        let levels = agent
+            .kind()
+            .map_or(0, |kind| kind.capabilities.permissions.len());
+        let mended = match levels {
+            0 => "see what it says when its program is started by hand".to_owned(),
+            _ => format!(
+                "orch agent edit {} --permission edits, or full if it must be",
+                agent.name
+            ),
+        };
         check("work", Verdict::Problem, format!("{detail} {level}")).mend(mended)
     };
     match (seen.wrote, seen.committed) {
