@@ -164,8 +164,7 @@ fn is_known(cell: &Cell, check: &str) -> bool {
 /// Fault 4. Injected: SIGKILL to daemon and shim together, at each point. Held: the same.
 ///
 /// Fault 48. Injected: a panic at each point, in every thread of the daemon that has one and in the
-/// shim; by `cargo xtask crash-matrix --victim panic`, which is no part of every test run. Held: the
-/// process ends, or the work is done again; no run is left in between.
+/// shim. Held: the process ends, or the work is done again; no run is left in between.
 ///
 /// Promises 3, 7, 9, 10, 11, 12, 17, 18, 20, 21, 22.
 pub fn play_one(binary: &Path, cell: &Cell) -> Outcome {

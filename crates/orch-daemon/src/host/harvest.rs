@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use orch_core::Timestamp;
 use orch_core::engine::{End, Report};
@@ -24,6 +25,9 @@ use crate::log::chain;
 use crate::shared::locked;
 use crate::vital::caught;
 
+/// How often an end is looked after that makes orch itself panic, before it is reported without the
+/// agent's words.
+const TRIES: u32 = 3;
 /// Most processes that are named in a warning.
 const STRAYS_NAMED: usize = 16;
 
@@ -47,6 +51,12 @@ impl Machine {
         });
         match report {
             Ok(Ok(report)) => self.tell_ended(&live.run.id, report),
+            // It may have been a passing trouble: the sweep comes back in a second, and everything is
+            // read again from what is on disk.
+            Err(panic) if live.panics.fetch_add(1, Ordering::AcqRel) + 1 < TRIES => {
+                self.warn(&live.run.id, panic);
+                live.release_harvest();
+            }
             Err(panic) => {
                 // No output, however odd, may keep a run from ending.
                 self.warn(&live.run.id, panic.clone());
