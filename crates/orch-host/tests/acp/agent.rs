@@ -374,9 +374,11 @@ fn reply(id: &Value) -> Value {
 
 fn say(line: &str) {
     let mut out = stdout().lock();
-    // Whoever does not listen any more is why this process is about to end.
-    let _ = out.write_all(format!("{line}\n").as_bytes());
-    let _ = out.flush();
+    let said = out.write_all(format!("{line}\n").as_bytes());
+    if said.and_then(|()| out.flush()).is_err() {
+        // Nobody listens any more.
+        std::process::exit(1);
+    }
 }
 
 fn answer(id: &Value, result: &Value) {
