@@ -51,8 +51,8 @@ impl Machine {
         });
         match report {
             Ok(Ok(report)) => self.tell_ended(&live.run.id, report),
-            // It may have been a passing trouble: the sweep comes back in a second, and everything is
-            // read again from what is on disk.
+            // It may have been a passing trouble: the sweep comes back in a second, and everything
+            // is read again from what is on disk.
             Err(panic) if live.panics.fetch_add(1, Ordering::AcqRel) + 1 < TRIES => {
                 self.warn(&live.run.id, panic);
                 live.release_harvest();
