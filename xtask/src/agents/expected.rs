@@ -351,6 +351,13 @@ const TABLE: &[Expected] = &[
         because: "the signal went to orch's driver, which had the agent cancel its turn",
         checks: &[NothingCommitted],
     },
+    Expected {
+        case: Case::Ask,
+        programs: &["opencode"],
+        outcome: "completed",
+        because: "its own settings allow everything unless its user says otherwise",
+        checks: &[Result(script::FINAL), Committed("out.txt")],
+    },
 ];
 
 /// Programs that repeat a call for longer than anybody would wait, and have no setting for that.
