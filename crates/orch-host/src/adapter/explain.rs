@@ -5,7 +5,7 @@
 use orch_core::run::FailureCode;
 use orch_core::text::excerpt;
 
-use super::believed::MESSAGE_CHARS;
+use super::lines::MESSAGE_CHARS;
 
 /// The last line that begins in one of the known ways, and what it means.
 pub(super) fn by_line(

@@ -6,25 +6,23 @@
 
 mod acp;
 mod arguments;
-mod believed;
-mod calls;
 mod claude;
 mod codex;
 mod copilot;
 mod cursor;
 mod documented;
+mod ending;
 mod explain;
 mod gemini;
 pub(crate) mod json;
+mod lines;
 mod mcp;
 mod messages;
 mod opencode;
 mod pi;
-mod provider;
 mod qwen;
 mod shell;
-mod stream;
-mod trouble;
+mod status;
 
 pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};

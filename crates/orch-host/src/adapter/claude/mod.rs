@@ -6,9 +6,9 @@ mod reader;
 
 use super::arguments::Reserved;
 use super::explain;
+use super::lines::JsonLines;
 use super::mcp::{MCP_FILE, McpServer};
 use super::messages;
-use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
     SettingsError,

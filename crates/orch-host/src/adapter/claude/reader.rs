@@ -19,13 +19,12 @@ use std::borrow::Cow;
 use orch_core::Timestamp;
 use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
-use orch_core::text::excerpt;
 
-use crate::adapter::believed::{self, MESSAGE_CHARS, TOKENS};
+use crate::adapter::ending::{Ending, FirstEnding};
 use crate::adapter::json::{Fields, Object};
+use crate::adapter::lines::{self, Notes, Protocol, TOKENS, event};
 use crate::adapter::messages;
-use crate::adapter::provider;
-use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
+use crate::adapter::status::{Trouble, at_second};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// How it says that the session to go on with is not there.
@@ -42,7 +41,6 @@ pub(super) struct Claude {
     rejected: Option<Rejected>,
     /// The `error` of the latest `assistant` line of the main conversation.
     last_error: Option<String>,
-    notes: Notes,
 }
 
 struct Rejected {
@@ -50,30 +48,30 @@ struct Rejected {
 }
 
 impl Protocol for Claude {
-    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let kind = object.fields.text("type").unwrap_or_default();
         if kind != "result" && self.announces_session(object) {
-            self.session = believed::session(&object.fields, "session_id").or(self.session.take());
+            self.session = lines::session(&object.fields, "session_id").or(self.session.take());
         }
         match kind.as_ref() {
             "system" => vec![system(object)],
             "assistant" => self.assistant(object),
             "user" => messages::user(object),
             "rate_limit_event" => {
-                self.rejected = rejected(&object.fields, &mut self.notes);
+                self.rejected = rejected(&object.fields, notes);
                 vec![event(EventType::Limit, object.raw)]
             }
-            "result" => self.result(object),
+            "result" => self.result(object, notes),
             _ => vec![event(EventType::Raw, object.raw)],
         }
     }
 
-    fn has_ended(&self) -> bool {
+    fn terminal_seen(&self) -> bool {
         self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        self.ending.summary(self.session.clone(), &self.notes)
+        self.ending.summary(self.session.clone())
     }
 }
 
@@ -101,27 +99,26 @@ impl Claude {
         }
     }
 
-    fn result(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
-        let given = believed::session(&object.fields, "session_id");
+    fn result(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
+        let given = lines::session(&object.fields, "session_id");
         if self.session.is_some() && given.is_some() && self.session != given {
-            self.notes
-                .add("a result of another session was ignored".to_owned());
+            notes.add("a result of another session was ignored".to_owned());
             return vec![event(EventType::Raw, object.raw)];
         }
         let usage = match self.ending.is_there() {
             true => Usage::default(),
-            false => usage(&object.fields, &mut self.notes),
+            false => usage(&object.fields, notes),
         };
         let ending = Ending {
             verdict: self.verdict(&object.fields),
             result: final_text(&object.fields),
             usage,
         };
-        if !self.ending.take(ending, &mut self.notes) {
+        if !self.ending.take(ending, notes) {
             return vec![event(EventType::Raw, object.raw)];
         }
         if let Some(denials) = messages::denials(&object.fields) {
-            self.notes.add(denials);
+            notes.add(denials);
         }
         let used = match by_model(&object.fields) {
             Some(_) => object.fields.raw("modelUsage"),
@@ -139,10 +136,17 @@ impl Claude {
             return Verdict::Success;
         }
         let message = message(fields, &subtype);
-        match self.limit(fields, &subtype) {
-            Some((code, until)) => provider::verdict(code, message, until),
-            None => provider::verdict(self.cause(fields, &subtype), message, None),
-        }
+        let trouble = match self.limit(fields, &subtype) {
+            Some((code, until)) => Trouble {
+                code: Some(code),
+                until,
+            },
+            None => Trouble {
+                code: Some(self.cause(fields, &subtype)),
+                until: None,
+            },
+        };
+        trouble.verdict(message)
     }
 
     /// What kind of error it is, by the words that are made for programs: first those that say
@@ -170,7 +174,7 @@ impl Claude {
     /// What the `error` of the last `assistant` line and the HTTP status say together. A failure
     /// of the server that came without a status is one of the way to it.
     fn by_word_or_status(&self, fields: &Fields<'_>) -> FailureCode {
-        let status: Option<u16> = fields.read("api_error_status");
+        let status: Option<u64> = fields.read("api_error_status");
         let text = fields.text("result").unwrap_or_default();
         let word = self.last_error.as_deref().unwrap_or_default();
         match (word, status) {
@@ -179,7 +183,10 @@ impl Claude {
             ("model_not_found", _) => FailureCode::ModelNotFound,
             ("authentication_failed" | "oauth_org_not_allowed", _) => FailureCode::AuthFailed,
             ("overloaded", _) => FailureCode::Overloaded,
-            (_, Some(status)) => provider::by_status(status),
+            (_, Some(status)) => {
+                let code = Trouble::by_status(status).code;
+                code.unwrap_or(FailureCode::ProviderError)
+            }
             ("invalid_request", None) => FailureCode::BadRequest,
             ("server_error", None) => FailureCode::ConnectionFailed,
             ("unknown", None) if text.starts_with(NO_SENSE) => FailureCode::ConnectionFailed,
@@ -233,7 +240,11 @@ fn rejected(fields: &Fields<'_>, notes: &mut Notes) -> Option<Rejected> {
     let goes_on = info.read("isUsingOverage") == Some(true);
     let is_rejected = info.text("status").as_deref() == Some("rejected") && !goes_on;
     is_rejected.then(|| Rejected {
-        until: believed::seconds(&info, "resetsAt", notes),
+        until: notes.kept(
+            info.read("resetsAt").and_then(at_second),
+            "a reset time",
+            info.raw("resetsAt"),
+        ),
     })
 }
 
@@ -251,7 +262,7 @@ fn message(fields: &Fields<'_>, subtype: &str) -> String {
             Some(true) => format!("its result says {subtype}"),
             _ => "its result does not say whether it is an error".to_owned(),
         });
-    excerpt(&text, MESSAGE_CHARS)
+    lines::message(Some(&text), "")
 }
 
 fn final_text(fields: &Fields<'_>) -> Option<String> {
@@ -276,7 +287,7 @@ fn tool(name: &str) -> EventType {
 
 fn usage(fields: &Fields<'_>, notes: &mut Notes) -> Usage {
     let tokens = by_model(fields).unwrap_or_else(|| main_conversation(fields, notes));
-    let cost_usd = believed::cost_usd(fields, "total_cost_usd", notes);
+    let cost_usd = lines::cost(fields, "total_cost_usd", notes);
     Usage { cost_usd, ..tokens }
 }
 
@@ -303,7 +314,7 @@ fn by_model(fields: &Fields<'_>) -> Option<Usage> {
 /// The tokens of the main conversation alone.
 fn main_conversation(fields: &Fields<'_>, notes: &mut Notes) -> Usage {
     let usage = fields.object("usage");
-    let mut tokens = |name: &str| believed::tokens(usage.as_ref()?, name, notes);
+    let mut tokens = |name: &str| lines::tokens(usage.as_ref()?, name, notes);
     Usage {
         input_tokens: tokens("input_tokens"),
         output_tokens: tokens("output_tokens"),

@@ -10,8 +10,8 @@ use orch_core::run::FailureCode;
 
 use super::arguments::Reserved;
 use super::explain;
+use super::lines::JsonLines;
 use super::mcp::{McpServer, McpTransport};
-use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
     SettingsError,

@@ -18,19 +18,15 @@ use std::collections::BTreeSet;
 
 use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
-use orch_core::text::excerpt;
 
-use crate::adapter::believed::{self, MESSAGE_CHARS};
+use crate::adapter::ending::{Ending, FirstEnding};
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::messages::{call, refusals};
-use crate::adapter::provider;
-use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
+use crate::adapter::lines::{self, Notes, Protocol, Refusals, call, event};
+use crate::adapter::status::{Trouble, leading_status};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// Most items that are remembered as begun. More than a model runs at once, by far.
 const OPEN_ITEMS: usize = 1_000;
-/// Most refused calls that are remembered.
-const REFUSED: usize = 100;
 
 #[derive(Default)]
 pub(super) struct Codex {
@@ -39,39 +35,36 @@ pub(super) struct Codex {
     last_message: Option<String>,
     /// Items that began and did not end, by their ids.
     open: BTreeSet<String>,
-    refused: Vec<String>,
-    notes: Notes,
+    refused: Refusals,
 }
 
 impl Protocol for Codex {
-    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let fields = &object.fields;
         match fields.text("type").as_deref() {
             Some("thread.started") => {
                 self.thread = self
                     .thread
                     .take()
-                    .or_else(|| believed::session(fields, "thread_id"));
+                    .or_else(|| lines::session(fields, "thread_id"));
                 vec![event(EventType::Session, object.raw)]
             }
             Some("item.started") => self.item(object, Phase::Started),
             Some("item.completed") => self.item(object, Phase::Completed),
-            Some("turn.completed") => self.completed(object),
-            Some("turn.failed") => self.failed(object),
+            Some("turn.completed") => self.completed(object, notes),
+            Some("turn.failed") => self.failed(object, notes),
             Some("error") => vec![notice(object)],
             _ => vec![event(EventType::Raw, object.raw)],
         }
     }
 
-    fn has_ended(&self) -> bool {
+    fn terminal_seen(&self) -> bool {
         self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        let mut summary = self.ending.summary(self.thread.clone(), &self.notes);
-        summary
-            .warnings
-            .extend(refusals(self.refused.iter().cloned()));
+        let mut summary = self.ending.summary(self.thread.clone());
+        summary.warnings.extend(self.refused.warning());
         summary
     }
 }
@@ -107,51 +100,52 @@ impl Codex {
         if item.text("type").as_deref() == Some("agent_message") {
             self.last_message = item.text("text").map(|text| text.into_owned());
         }
-        if is_refused(item) && self.refused.len() < REFUSED {
+        if is_refused(item) {
             let tool = item.text("tool").or_else(|| item.text("type"));
-            let what = item.text("command");
-            let call = call(&tool.unwrap_or_default(), what.as_deref());
-            self.refused.push(call);
+            self.refused
+                .add(call(&tool.unwrap_or_default(), Some(item)));
         }
     }
 
-    fn completed(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn completed(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let usage = match self.ending.is_there() {
             true => Usage::default(),
-            false => usage(&object.fields, &mut self.notes),
+            false => usage(&object.fields, notes),
         };
         let used = object
             .fields
             .raw("usage")
             .map(|raw| event(EventType::Usage, raw));
-        self.end(object, Verdict::Success, usage, used)
+        let ending = self.ending_with(Verdict::Success, usage);
+        self.end(object, ending, used, notes)
     }
 
-    fn failed(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn failed(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let error = object.fields.object("error");
         let message = error.and_then(|error| error.text("message"));
         let message = message.unwrap_or_default();
-        let words = match message.trim().is_empty() {
-            true => "the turn failed, and nothing says why".to_owned(),
-            false => excerpt(&message, MESSAGE_CHARS),
-        };
-        let verdict = provider::verdict(cause(&message), words, None);
-        self.end(object, verdict, Usage::default(), None)
+        let words = lines::message(Some(&message), "the turn failed, and nothing says why");
+        let verdict = trouble(&message).verdict(words);
+        let ending = self.ending_with(verdict, Usage::default());
+        self.end(object, ending, None, notes)
+    }
+
+    fn ending_with(&self, verdict: Verdict, usage: Usage) -> Ending {
+        Ending {
+            verdict,
+            result: self.last_message.clone(),
+            usage,
+        }
     }
 
     fn end(
         &mut self,
         object: &Object<'_>,
-        verdict: Verdict,
-        usage: Usage,
+        ending: Ending,
         used: Option<AgentEvent>,
+        notes: &mut Notes,
     ) -> Vec<AgentEvent> {
-        let ending = Ending {
-            verdict,
-            result: self.last_message.clone(),
-            usage,
-        };
-        match self.ending.take(ending, &mut self.notes) {
+        match self.ending.take(ending, notes) {
             false => vec![event(EventType::Raw, object.raw)],
             true => used
                 .into_iter()
@@ -202,9 +196,9 @@ fn notice(object: &Object<'_>) -> AgentEvent {
                 false => message.as_ref(),
             }
         });
-    let kind = match provider::verdict(cause(inner), String::new(), None) {
-        Verdict::Limited { .. } => EventType::Limit,
-        _ => EventType::Error,
+    let kind = match trouble(inner).is_limit() {
+        true => EventType::Limit,
+        false => EventType::Error,
     };
     event(kind, object.raw)
 }
@@ -241,48 +235,41 @@ const SENTENCES: &[(&str, FailureCode)] = &[
 ];
 
 /// What a failed turn's message means.
-fn cause(message: &str) -> FailureCode {
+fn trouble(message: &str) -> Trouble {
     // The program writes some apostrophes as `’`.
     let message = message.replace('\u{2019}', "'");
     let cut = message.strip_prefix("stream disconnected before completion: ");
     let words = cut.unwrap_or(&message);
     let known = SENTENCES.iter().find(|(start, _)| words.starts_with(start));
+    let by_code = |code| Trouble {
+        code: Some(code),
+        until: None,
+    };
     match (known, status(words)) {
-        (Some((_, code)), _) => *code,
-        (None, Some((status, words))) => provider::answer(status, words),
-        (None, None) if cut.is_some() => FailureCode::ConnectionFailed,
-        (None, None) => refusal(words).unwrap_or(FailureCode::AgentError),
+        (Some((_, code)), _) => by_code(*code),
+        (None, Some((status, words))) => Trouble::of(Some(status), Some(words), None),
+        (None, None) if cut.is_some() => by_code(FailureCode::ConnectionFailed),
+        // The body with which a provider refused the request, as it came.
+        (None, None) if serde_json::from_str::<Fields<'_>>(words.trim()).is_ok() => {
+            Trouble::of(Some(400), Some(words), None)
+        }
+        (None, None) => Trouble::default(),
     }
 }
 
 /// The status in `unexpected status 401 Unauthorized: WORDS` and in `exceeded retry limit, last
 /// status: 429 Too Many Requests`.
-fn status(message: &str) -> Option<(u16, &str)> {
-    let (_, rest) = ["unexpected status ", "exceeded retry limit, last status: "]
-        .iter()
-        .find_map(|start| Some((start, message.strip_prefix(start)?)))?;
-    let (status, rest) = provider::status_and_words(rest)?;
+fn status(message: &str) -> Option<(u64, &str)> {
+    let heads = ["unexpected status ", "exceeded retry limit, last status: "];
+    let rest = heads.iter().find_map(|head| message.strip_prefix(head))?;
+    let (status, rest) = leading_status(rest)?;
     Some((status, rest.split_once(": ").map_or("", |(_, words)| words)))
-}
-
-/// What it means that the whole message is the JSON with which a provider refused a request.
-fn refusal(message: &str) -> Option<FailureCode> {
-    let body: Fields<'_> = serde_json::from_str(message.trim()).ok()?;
-    let error = body.object("error");
-    let word = |name: &str| error.as_ref().and_then(|error| error.text(name));
-    let said = word("message").unwrap_or_default();
-    Some(match word("code").as_deref() {
-        Some("model_not_found") => FailureCode::ModelNotFound,
-        Some("context_length_exceeded") => FailureCode::ContextTooLong,
-        Some("invalid_api_key") => FailureCode::AuthFailed,
-        _ => provider::answer(400, &said),
-    })
 }
 
 /// What the thread used. `input_tokens` includes what came from and went to the cache.
 fn usage(fields: &Fields<'_>, notes: &mut Notes) -> Usage {
     let usage = fields.object("usage");
-    let mut tokens = |name: &str| believed::tokens(usage.as_ref()?, name, notes);
+    let mut tokens = |name: &str| lines::tokens(usage.as_ref()?, name, notes);
     let (input, output) = (tokens("input_tokens"), tokens("output_tokens"));
     let read = tokens("cached_input_tokens");
     let write = tokens("cache_write_input_tokens");
@@ -361,7 +348,8 @@ mod tests {
             (String::new(), FailureCode::AgentError),
         ];
         for (message, code) in cases {
-            assert_eq!(cause(&message), code, "{message}");
+            let told = trouble(&message).code.unwrap_or(FailureCode::AgentError);
+            assert_eq!(told, code, "{message}");
         }
     }
 }

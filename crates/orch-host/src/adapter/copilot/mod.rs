@@ -9,7 +9,7 @@ mod words;
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Reserved, owned, variables};
-use super::stream::JsonLines;
+use super::lines::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, McpServer,
     McpTransport, Occasion, Permission, SettingsError, USAGE_FILE,

@@ -23,10 +23,11 @@ use serde_json::value::RawValue;
 
 use crate::adapter::json::{Fields, Line, Object, read};
 
-use crate::adapter::believed::{session, tokens};
-use crate::adapter::calls::{Calls, Refusals, add, call, message};
-use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
-use crate::adapter::trouble::Trouble;
+use crate::adapter::ending::{Ending, FirstEnding};
+use crate::adapter::lines::{
+    Calls, Notes, Protocol, Refusals, add, call, event, message, session, tokens,
+};
+use crate::adapter::status::Trouble;
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]
@@ -44,7 +45,6 @@ pub(in crate::adapter) struct Copilot {
     /// It was asked to end, and did.
     aborted: bool,
     ending: FirstEnding,
-    notes: Notes,
 }
 
 struct Failed {
@@ -54,10 +54,10 @@ struct Failed {
 }
 
 impl Protocol for Copilot {
-    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let kind = object.fields.text("type").unwrap_or_default();
         if kind == "result" {
-            let kind = match self.result(&object.fields) {
+            let kind = match self.result(&object.fields, notes) {
                 true => EventType::Result,
                 false => EventType::Raw,
             };
@@ -76,12 +76,12 @@ impl Protocol for Copilot {
         }
     }
 
-    fn has_ended(&self) -> bool {
+    fn terminal_seen(&self) -> bool {
         self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        let mut summary = self.ending.summary(self.session.clone(), &self.notes);
+        let mut summary = self.ending.summary(self.session.clone());
         summary.result = self.text.clone();
         summary.warnings.extend(self.refusals.warning());
         summary
@@ -208,7 +208,7 @@ impl Copilot {
     }
 
     /// Takes the final word; `false` if it was there already.
-    fn result(&mut self, fields: &Fields<'_>) -> bool {
+    fn result(&mut self, fields: &Fields<'_>, notes: &mut Notes) -> bool {
         if !self.ending.is_there() {
             self.session = session(fields, "sessionId").or(self.session.take());
         }
@@ -235,7 +235,7 @@ impl Copilot {
             result: None,
             usage: Usage::default(),
         };
-        self.ending.take(ending, &mut self.notes)
+        self.ending.take(ending, notes)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::adapter::EventType;
-use crate::adapter::calls::said;
+use crate::adapter::lines::said;
 
 /// An event's data in words.
 pub(super) fn describe(kind: EventType, data: &Value) -> Option<String> {

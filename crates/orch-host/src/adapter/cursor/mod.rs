@@ -7,7 +7,7 @@ mod reader;
 mod words;
 
 use super::arguments::{Reserved, owned};
-use super::stream::JsonLines;
+use super::lines::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
     SettingsError, no_explanation,

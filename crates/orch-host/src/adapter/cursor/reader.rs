@@ -8,21 +8,19 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
 use serde_json::value::RawValue;
 
-use crate::adapter::believed::session;
-use crate::adapter::calls::message;
+use crate::adapter::ending::{Ending, FirstEnding};
 use crate::adapter::json::{Fields, Object};
-use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
+use crate::adapter::lines::{Notes, Protocol, event, message, session};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]
 pub(in crate::adapter) struct Cursor {
     session: Option<String>,
     ending: FirstEnding,
-    notes: Notes,
 }
 
 impl Protocol for Cursor {
-    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let fields = &object.fields;
         let kind = fields.text("type").unwrap_or_default();
         if self.session.is_none() {
@@ -41,7 +39,7 @@ impl Protocol for Cursor {
                     result: text,
                     usage: Usage::default(),
                 };
-                match self.ending.take(ending, &mut self.notes) {
+                match self.ending.take(ending, notes) {
                     true => EventType::Result,
                     false => EventType::Raw,
                 }
@@ -51,12 +49,12 @@ impl Protocol for Cursor {
         vec![event(kind, object.raw)]
     }
 
-    fn has_ended(&self) -> bool {
+    fn terminal_seen(&self) -> bool {
         self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        self.ending.summary(self.session.clone(), &self.notes)
+        self.ending.summary(self.session.clone())
     }
 }
 

@@ -21,10 +21,11 @@ use orch_core::run::{FailureCode, Usage};
 
 use crate::adapter::json::{Fields, Object};
 
-use crate::adapter::believed::{session, tokens};
-use crate::adapter::calls::{Calls, Refusals, call, message};
-use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
-use crate::adapter::trouble::{Trouble, by_word, is_connection};
+use crate::adapter::ending::{Ending, FirstEnding};
+use crate::adapter::lines::{
+    Calls, Notes, Protocol, Refusals, call, event, message, session, tokens,
+};
+use crate::adapter::status::{Trouble, by_word, is_connection};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// Most of the final text that is kept, bytes: its end.
@@ -40,7 +41,6 @@ pub(in crate::adapter) struct Gemini {
     ending: FirstEnding,
     calls: Calls,
     refusals: Refusals,
-    notes: Notes,
 }
 
 struct Stopped {
@@ -51,11 +51,11 @@ struct Stopped {
 }
 
 impl Protocol for Gemini {
-    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let fields = &object.fields;
         let kind = fields.text("type").unwrap_or_default();
         if kind == "result" {
-            return self.result(object);
+            return self.result(object, notes);
         }
         if self.ending.is_there() {
             return vec![event(EventType::Raw, object.raw)];
@@ -75,7 +75,7 @@ impl Protocol for Gemini {
                 self.called(fields)
             }
             "tool_result" => {
-                self.tool_result(fields);
+                self.tool_result(fields, notes);
                 EventType::ToolResult
             }
             "error" => self.error(fields),
@@ -84,12 +84,12 @@ impl Protocol for Gemini {
         vec![event(kind, object.raw)]
     }
 
-    fn has_ended(&self) -> bool {
+    fn terminal_seen(&self) -> bool {
         self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        let mut summary = self.ending.summary(self.session.clone(), &self.notes);
+        let mut summary = self.ending.summary(self.session.clone());
         summary.result = (!self.text.is_empty()).then(|| self.text.clone());
         summary.warnings.extend(self.refusals.warning());
         summary
@@ -128,7 +128,7 @@ impl Gemini {
         }
     }
 
-    fn tool_result(&mut self, fields: &Fields<'_>) {
+    fn tool_result(&mut self, fields: &Fields<'_>, notes: &mut Notes) {
         let id = fields.text("tool_id").unwrap_or_default();
         let call = self.calls.ended(&id);
         let error = fields.object("error");
@@ -148,8 +148,7 @@ impl Gemini {
             // This is how it looks when a tool needs a permission that it was not given.
             Some("tool_not_registered") => {
                 let call = call();
-                self.notes
-                    .add(format!("it called a tool that it did not have: {call}"));
+                notes.add(format!("it called a tool that it did not have: {call}"));
             }
             _ => {}
         }
@@ -167,14 +166,14 @@ impl Gemini {
         EventType::Error
     }
 
-    fn result(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn result(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let stats = object.fields.object("stats");
         let ending = Ending {
             verdict: self.verdict(&object.fields),
             result: None,
-            usage: stats.map_or_else(Usage::default, |stats| usage(&stats, &mut self.notes)),
+            usage: stats.map_or_else(Usage::default, |stats| usage(&stats, notes)),
         };
-        if !self.ending.take(ending, &mut self.notes) {
+        if !self.ending.take(ending, notes) {
             return vec![event(EventType::Raw, object.raw)];
         }
         let used = object.fields.raw("stats");

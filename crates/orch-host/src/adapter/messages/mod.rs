@@ -7,17 +7,11 @@ pub(super) mod words;
 
 use std::borrow::Cow;
 
-use orch_core::text::excerpt;
 use serde_json::value::RawValue;
 
 use super::json::{Fields, Object};
-use super::stream::event;
+use super::lines::{Refusals, call, event};
 use super::{AgentEvent, EventType};
-
-/// Most refused tool calls that are named.
-const DENIALS: usize = 10;
-/// Most of a refused command or path that is shown, characters.
-const DENIAL_CHARS: usize = 80;
 
 /// What a call of a tool is about, by the tool's name.
 pub(super) type ToolKind = fn(&str) -> EventType;
@@ -82,57 +76,13 @@ pub(super) fn text(object: &Object<'_>) -> Option<String> {
     texts.reduce(|all, next| all + &next)
 }
 
-/// Which tool calls were refused, each with what a rule that allows it would name: the command
-/// or the file.
+/// Which tool calls were refused, each with what a rule that allows it would name.
 pub(super) fn denials(fields: &Fields<'_>) -> Option<String> {
     let denials: Vec<Fields<'_>> = fields.read("permission_denials")?;
-    refusals(denials.iter().map(denial))
-}
-
-/// In words, which calls were refused.
-pub(super) fn refusals(calls: impl Iterator<Item = String>) -> Option<String> {
-    let mut counts = std::collections::BTreeMap::new();
-    for call in calls {
-        *counts.entry(call).or_insert(0_u64) += 1;
+    let mut refused = Refusals::default();
+    for denial in &denials {
+        let tool = denial.text("tool_name").unwrap_or(Cow::Borrowed("?"));
+        refused.add(call(&tool, denial.object("tool_input").as_ref()));
     }
-    let calls: Vec<String> = counts
-        .iter()
-        .take(DENIALS)
-        .map(|(call, n)| match n {
-            1 => call.clone(),
-            n => format!("{call} {n}×"),
-        })
-        .collect();
-    let more = counts.len().saturating_sub(DENIALS);
-    let and_more = match more {
-        0 => String::new(),
-        _ => format!(", and {more} more"),
-    };
-    (!calls.is_empty()).then(|| {
-        format!(
-            "tool calls that were refused for want of permission: {}{and_more}",
-            calls.join(", ")
-        )
-    })
-}
-
-fn denial(denial: &Fields<'_>) -> String {
-    let tool = denial.text("tool_name").unwrap_or(Cow::Borrowed("?"));
-    let input = denial.object("tool_input");
-    let names = ["command", "file_path", "notebook_path", "url"];
-    let what = input.and_then(|input| names.iter().find_map(|name| input.text(name)));
-    call(&tool, what.as_deref())
-}
-
-/// A tool call in one short line.
-pub(super) fn call(tool: &str, what: Option<&str>) -> String {
-    let tool = excerpt(tool, 60);
-    match what {
-        None => tool,
-        Some(what) => format!("{tool}({})", excerpt(&one_line(what), DENIAL_CHARS)),
-    }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    refused.warning()
 }

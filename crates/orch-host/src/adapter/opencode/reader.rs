@@ -23,10 +23,11 @@ use serde_json::value::RawValue;
 
 use crate::adapter::json::{Fields, Object};
 
-use crate::adapter::believed::{cost_usd, session, tokens};
-use crate::adapter::calls::{EMPTY_ANSWER, Refusals, add, call, event_of, message};
-use crate::adapter::stream::{Notes, Protocol, event};
-use crate::adapter::trouble::{Trouble, is_connection, reset_by_headers};
+use crate::adapter::lines::{
+    EMPTY_ANSWER, Notes, Protocol, Refusals, add, call, cost, event, event_of, message, session,
+    tokens,
+};
+use crate::adapter::status::{Trouble, is_connection, reset_by_headers};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// How the program begins what it says of a call that it refused.
@@ -47,7 +48,6 @@ pub(in crate::adapter) struct OpenCode {
     /// The step whose usage was counted last.
     counted: Option<String>,
     refusals: Refusals,
-    notes: Notes,
 }
 
 /// How far the latest step is.
@@ -67,7 +67,7 @@ struct Failed {
 }
 
 impl Protocol for OpenCode {
-    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let fields = &object.fields;
         let mut events = Vec::new();
         if self.session.is_none() {
@@ -83,7 +83,7 @@ impl Protocol for OpenCode {
                 events.push(event(EventType::Raw, object.raw));
             }
             (Some("step_finish"), Some((part, raw))) => {
-                self.finish(&part);
+                self.finish(&part, notes);
                 events.push(event(EventType::Usage, raw));
             }
             (Some("text"), Some((part, raw))) => {
@@ -98,7 +98,7 @@ impl Protocol for OpenCode {
         events
     }
 
-    fn has_ended(&self) -> bool {
+    fn terminal_seen(&self) -> bool {
         false
     }
 
@@ -121,7 +121,7 @@ impl Protocol for OpenCode {
 impl OpenCode {
     fn warnings(&self) -> Vec<String> {
         let own = self.refusals.warning().into_iter().chain(self.silence());
-        own.chain(self.notes.to_vec()).collect()
+        own.collect()
     }
 
     /// A note on a last answer without a word.
@@ -130,7 +130,7 @@ impl OpenCode {
         (is_stop && self.texts.is_empty()).then(|| EMPTY_ANSWER.to_owned())
     }
 
-    fn finish(&mut self, part: &Fields<'_>) {
+    fn finish(&mut self, part: &Fields<'_>, notes: &mut Notes) {
         let reason = part.text("reason").unwrap_or_default().into_owned();
         let counted = self.failure.as_mut().and_then(|it| it.stops_since.as_mut());
         if let (Some(stops), "stop") = (counted, reason.as_str()) {
@@ -142,11 +142,10 @@ impl OpenCode {
             return;
         }
         self.counted = id;
-        self.count(part);
+        self.count(part, notes);
     }
 
-    fn count(&mut self, part: &Fields<'_>) {
-        let notes = &mut self.notes;
+    fn count(&mut self, part: &Fields<'_>, notes: &mut Notes) {
         let Some(given) = part.object("tokens") else {
             return;
         };
@@ -166,7 +165,7 @@ impl OpenCode {
         add(&mut self.usage.output_tokens, output);
         add(&mut self.usage.cache_read_tokens, read);
         add(&mut self.usage.cache_write_tokens, write);
-        self.cost += cost_usd(part, "cost", &mut self.notes).unwrap_or(0.0);
+        self.cost += cost(part, "cost", notes).unwrap_or(0.0);
     }
 
     /// A tool call is printed when it has ended: what was called, and what came of it.

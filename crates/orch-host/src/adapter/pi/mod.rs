@@ -7,7 +7,7 @@ mod reader;
 mod words;
 
 use super::arguments::{Reserved, owned, variables};
-use super::stream::JsonLines;
+use super::lines::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
     SettingsError,

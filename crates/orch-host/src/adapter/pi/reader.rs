@@ -23,11 +23,10 @@ use serde_json::value::RawValue;
 
 use crate::adapter::json::{Fields, Object};
 
-use crate::adapter::believed::{cost_usd, session, tokens};
-use crate::adapter::calls::{EMPTY_ANSWER, add, event_of, message};
-use crate::adapter::provider::status_and_words;
-use crate::adapter::stream::{Notes, Protocol, event};
-use crate::adapter::trouble::{Trouble, is_connection};
+use crate::adapter::lines::{
+    EMPTY_ANSWER, Notes, Protocol, add, cost, event, event_of, message, session, tokens,
+};
+use crate::adapter::status::{Trouble, is_connection, leading_status};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]
@@ -41,7 +40,6 @@ pub(in crate::adapter) struct Pi {
     cost: f64,
     /// The message whose usage was counted last.
     counted: Option<String>,
-    notes: Notes,
 }
 
 struct Last {
@@ -55,7 +53,7 @@ struct Last {
 impl Protocol for Pi {
     const REPEATED: Option<&'static [u8]> = Some(b"{\"type\":\"message_update\"");
 
-    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let fields = &object.fields;
         let kind = match fields.text("type").unwrap_or_default().as_ref() {
             "session" => {
@@ -67,7 +65,7 @@ impl Protocol for Pi {
                 EventType::Raw
             }
             "message_end" => return self.said(fields, object.raw),
-            "turn_end" => return self.turn(fields, object.raw),
+            "turn_end" => return self.turn(fields, object.raw, notes),
             "tool_execution_start" => called(fields),
             "tool_execution_end" => EventType::ToolResult,
             "auto_retry_start" => kind_of_trouble(fields.text("errorMessage").as_deref()),
@@ -84,7 +82,7 @@ impl Protocol for Pi {
         vec![event(kind, object.raw)]
     }
 
-    fn has_ended(&self) -> bool {
+    fn terminal_seen(&self) -> bool {
         false
     }
 
@@ -98,11 +96,7 @@ impl Protocol for Pi {
                 ..self.usage
             },
             session_id: self.session.clone(),
-            warnings: self
-                .silence()
-                .into_iter()
-                .chain(self.notes.to_vec())
-                .collect(),
+            warnings: self.silence().into_iter().collect(),
         }
     }
 }
@@ -165,7 +159,7 @@ impl Pi {
         events
     }
 
-    fn turn(&mut self, fields: &Fields<'_>, raw: &RawValue) -> Vec<AgentEvent> {
+    fn turn(&mut self, fields: &Fields<'_>, raw: &RawValue, notes: &mut Notes) -> Vec<AgentEvent> {
         let given = fields.object("message");
         let used = given.as_ref().and_then(|given| given.object("usage"));
         let (Some(given), Some(used)) = (given, used) else {
@@ -174,7 +168,7 @@ impl Pi {
         let id = given.raw("timestamp").map(|raw| raw.get().to_owned());
         if id.is_none() || id != self.counted {
             self.counted = id;
-            self.count(&used);
+            self.count(&used, notes);
         }
         let used = given.raw("usage");
         used.map(|raw| event(EventType::Usage, raw))
@@ -182,8 +176,7 @@ impl Pi {
             .collect()
     }
 
-    fn count(&mut self, used: &Fields<'_>) {
-        let notes = &mut self.notes;
+    fn count(&mut self, used: &Fields<'_>, notes: &mut Notes) {
         let counts = ["input", "output", "cacheRead", "cacheWrite"];
         let [input, output, read, write] = counts.map(|name| tokens(used, name, notes));
         if [input, output, read, write]
@@ -198,7 +191,7 @@ impl Pi {
         add(&mut self.usage.cache_read_tokens, read);
         add(&mut self.usage.cache_write_tokens, write);
         let total = used.object("cost");
-        let total = total.and_then(|total| cost_usd(&total, "total", &mut self.notes));
+        let total = total.and_then(|total| cost(&total, "total", notes));
         self.cost += total.unwrap_or(0.0);
     }
 
@@ -252,8 +245,8 @@ fn trouble(words: Option<&str>) -> Trouble {
     if is_connection(words) {
         return only(FailureCode::ConnectionFailed);
     }
-    match status_and_words(words) {
-        Some((status, rest)) => Trouble::of(Some(status.into()), Some(rest), None),
+    match leading_status(words) {
+        Some((status, rest)) => Trouble::of(Some(status), Some(rest), None),
         None => Trouble::of(None, words.starts_with('{').then_some(words), None),
     }
 }

@@ -8,9 +8,9 @@ use orch_core::run::FailureCode;
 
 use super::arguments::Reserved;
 use super::explain;
+use super::lines::JsonLines;
 use super::mcp::{MCP_FILE, McpServer};
 use super::messages;
-use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
     SettingsError,

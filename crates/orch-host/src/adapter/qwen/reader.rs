@@ -20,13 +20,12 @@ use std::borrow::Cow;
 
 use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
-use orch_core::text::excerpt;
 
-use crate::adapter::believed::{self, MESSAGE_CHARS};
+use crate::adapter::ending::{Ending, FirstEnding};
 use crate::adapter::json::{Fields, Object};
+use crate::adapter::lines::{self, Notes, Protocol, event};
 use crate::adapter::messages;
-use crate::adapter::provider;
-use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
+use crate::adapter::status::{Trouble, is_connection, leading_status};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]
@@ -36,30 +35,29 @@ pub(super) struct Qwen {
     /// What the last `assistant` line of the main conversation said, if it said something and
     /// came with a count of tokens.
     counted_text: Option<String>,
-    notes: Notes,
 }
 
 impl Protocol for Qwen {
-    fn object(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
+    fn object(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
         let kind = object.fields.text("type").unwrap_or_default();
         if kind != "result" && self.session.is_none() {
-            self.session = believed::session(&object.fields, "session_id");
+            self.session = lines::session(&object.fields, "session_id");
         }
         match kind.as_ref() {
             "system" => vec![system(object)],
             "assistant" => self.assistant(object),
             "user" => messages::user(object),
-            "result" => self.result(object),
+            "result" => self.result(object, notes),
             _ => vec![event(EventType::Raw, object.raw)],
         }
     }
 
-    fn has_ended(&self) -> bool {
+    fn terminal_seen(&self) -> bool {
         self.ending.is_there()
     }
 
     fn summary(&self) -> Summary {
-        self.ending.summary(self.session.clone(), &self.notes)
+        self.ending.summary(self.session.clone())
     }
 }
 
@@ -71,28 +69,27 @@ impl Qwen {
         messages::assistant(object, tool)
     }
 
-    fn result(&mut self, object: &Object<'_>) -> Vec<AgentEvent> {
-        let given = believed::session(&object.fields, "session_id");
+    fn result(&mut self, object: &Object<'_>, notes: &mut Notes) -> Vec<AgentEvent> {
+        let given = lines::session(&object.fields, "session_id");
         if self.session.is_some() && given.is_some() && self.session != given {
-            self.notes
-                .add("a result of another session was ignored".to_owned());
+            notes.add("a result of another session was ignored".to_owned());
             return vec![event(EventType::Raw, object.raw)];
         }
         let is_first = !self.ending.is_there();
         let text = object.fields.text("result");
         let ending = Ending {
-            verdict: self.verdict(&object.fields, text.as_deref().unwrap_or_default()),
+            verdict: self.verdict(&object.fields, text.as_deref().unwrap_or_default(), notes),
             result: text.filter(|text| !text.is_empty()).map(Cow::into_owned),
             usage: match is_first {
-                true => usage(&object.fields, &mut self.notes),
+                true => usage(&object.fields, notes),
                 false => Usage::default(),
             },
         };
-        if !self.ending.take(ending, &mut self.notes) {
+        if !self.ending.take(ending, notes) {
             return vec![event(EventType::Raw, object.raw)];
         }
         if let Some(denials) = messages::denials(&object.fields) {
-            self.notes.add(denials);
+            notes.add(denials);
         }
         let used = object.fields.raw("usage");
         let used = used.map(|raw| event(EventType::Usage, raw));
@@ -101,25 +98,25 @@ impl Qwen {
             .collect()
     }
 
-    fn verdict(&mut self, fields: &Fields<'_>, text: &str) -> Verdict {
+    fn verdict(&self, fields: &Fields<'_>, text: &str, notes: &mut Notes) -> Verdict {
         let subtype = fields.text("subtype").unwrap_or_default();
         if fields.read("is_error") != Some(false) || subtype.starts_with("error") {
             let message = message(fields, &subtype);
-            return provider::verdict(early_cause(&message), message, None);
+            return early_trouble(&message).verdict(message);
         }
         let Some(complaint) = Complaint::at_the_end_of(text) else {
             return Verdict::Success;
         };
         let is_models = self.counted_text.as_deref() == Some(text);
         if is_models && !complaint.is_after_an_answer() {
-            self.notes.add(
+            notes.add(
                 "its final text reads like an error of its program, and is the model's own"
                     .to_owned(),
             );
             return Verdict::Success;
         }
-        let words = excerpt(complaint.words, MESSAGE_CHARS);
-        provider::verdict(complaint.cause(), words, None)
+        let words = lines::message(Some(complaint.words), "");
+        complaint.trouble().verdict(words)
     }
 }
 
@@ -175,28 +172,34 @@ impl<'a> Complaint<'a> {
         known.any(|start| self.inner.starts_with(start))
     }
 
-    fn cause(&self) -> FailureCode {
-        const UNREACHABLE: [&str; 6] = [
+    fn trouble(&self) -> Trouble {
+        const UNREACHABLE: [&str; 4] = [
             "Connection error",
             "terminated",
-            "fetch failed",
             "Request timeout after ",
-            "Request timed out",
             "Unexpected token ",
         ];
         let starts = |known: &[&str]| known.iter().any(|start| self.inner.starts_with(start));
-        match provider::status_and_words(self.inner) {
-            Some((status, words)) => provider::answer(status, words),
-            None if starts(&Self::PLAIN[..1]) => FailureCode::UsageLimit,
-            None if starts(&Self::PLAIN[1..]) => FailureCode::AuthFailed,
-            None if self.words.len() > self.inner.len() + Self::PREFIX.len() + 1 => {
-                // What it adds only to a 429.
-                FailureCode::RateLimit
-            }
-            None if starts(&UNREACHABLE) || self.is_after_an_answer() => {
-                FailureCode::ConnectionFailed
-            }
-            None => FailureCode::ProviderError,
+        if let Some((status, words)) = leading_status(self.inner) {
+            return Trouble::of(Some(status), Some(words), None);
+        }
+        // What it adds after the bracket it adds to a 429 alone.
+        let has_more = self.words.len() > self.inner.len() + Self::PREFIX.len() + 1;
+        let is_unreachable = starts(&UNREACHABLE) || is_connection(self.inner);
+        let code = if starts(&Self::PLAIN[..1]) {
+            FailureCode::UsageLimit
+        } else if starts(&Self::PLAIN[1..]) {
+            FailureCode::AuthFailed
+        } else if has_more {
+            FailureCode::RateLimit
+        } else if is_unreachable || self.is_after_an_answer() {
+            FailureCode::ConnectionFailed
+        } else {
+            FailureCode::ProviderError
+        };
+        Trouble {
+            code: Some(code),
+            until: None,
         }
     }
 }
@@ -216,21 +219,20 @@ fn message(fields: &Fields<'_>, subtype: &str) -> String {
     let error = fields.object("error");
     let said = error.and_then(|error| error.text("message"));
     let said = said.or_else(|| fields.text("result"));
-    let text = match said {
-        Some(text) if !text.trim().is_empty() => text,
-        _ => Cow::Owned(match fields.read("is_error") {
-            Some(true) => format!("its result says {subtype}"),
-            _ => "its result does not say whether it is an error".to_owned(),
-        }),
+    let otherwise = match fields.read("is_error") {
+        Some(true) => format!("its result says {subtype}"),
+        _ => "its result does not say whether it is an error".to_owned(),
     };
-    excerpt(&text, MESSAGE_CHARS)
+    lines::message(said.as_deref(), &otherwise)
 }
 
-fn early_cause(message: &str) -> FailureCode {
+fn early_trouble(message: &str) -> Trouble {
+    let code = message
+        .starts_with("Missing API key")
+        .then_some(FailureCode::AuthFailed);
     match Complaint::at_the_end_of(message) {
-        Some(complaint) => complaint.cause(),
-        None if message.starts_with("Missing API key") => FailureCode::AuthFailed,
-        None => FailureCode::AgentError,
+        Some(complaint) => complaint.trouble(),
+        None => Trouble { code, until: None },
     }
 }
 
@@ -255,7 +257,7 @@ fn tool(name: &str) -> EventType {
 /// What the session used.
 fn usage(fields: &Fields<'_>, notes: &mut Notes) -> Usage {
     let usage = fields.object("usage");
-    let mut tokens = |name: &str| believed::tokens(usage.as_ref()?, name, notes);
+    let mut tokens = |name: &str| lines::tokens(usage.as_ref()?, name, notes);
     let (input, output) = (tokens("input_tokens"), tokens("output_tokens"));
     let read = tokens("cache_read_input_tokens");
     if input.unwrap_or(0) == 0 && output.unwrap_or(0) == 0 {
@@ -275,7 +277,7 @@ mod tests {
     use super::*;
 
     fn code(text: &str) -> Option<FailureCode> {
-        Complaint::at_the_end_of(text).map(|it| it.cause())
+        Complaint::at_the_end_of(text).and_then(|it| it.trouble().code)
     }
 
     #[test]

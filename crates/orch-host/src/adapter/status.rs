@@ -8,7 +8,6 @@ use orch_core::outcome::Verdict;
 use orch_core::run::FailureCode;
 
 use super::json::{Fields, Line, read};
-use super::provider;
 
 /// Latest reset time that is believed, seconds since 1970: the year 5138.
 const RESET_SECONDS: i64 = 100_000_000_000;
@@ -25,11 +24,24 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    /// What an HTTP status says, if it is one of a failure.
+    /// What an HTTP status says.
     pub fn by_status(status: u64) -> Self {
-        let status = u16::try_from(status).ok();
-        let status = status.filter(|status| (400..600).contains(status));
-        Self::only(status.map(provider::by_status))
+        let code = match status {
+            401 | 403 | 407 => FailureCode::AuthFailed,
+            402 => FailureCode::UsageLimit,
+            404 => FailureCode::ModelNotFound,
+            408 => FailureCode::ConnectionFailed,
+            413 => FailureCode::ContextTooLong,
+            429 => FailureCode::RateLimit,
+            400..500 => FailureCode::BadRequest,
+            503 | 529 => FailureCode::Overloaded,
+            500..600 => FailureCode::ProviderError,
+            _ => return Self::default(),
+        };
+        Self {
+            code: Some(code),
+            until: None,
+        }
     }
 
     /// This kind of failure, and nothing about a time.
@@ -57,7 +69,9 @@ impl Trouble {
                 Some(FailureCode::BadRequest) if is_too_long(body) => {
                     Some(FailureCode::ContextTooLong)
                 }
-                Some(FailureCode::RateLimit) => Some(provider::answer(429, body)),
+                Some(FailureCode::RateLimit) if is_out_of_credit(body) => {
+                    Some(FailureCode::UsageLimit)
+                }
                 code => code,
             },
             until: by_body.until,
@@ -95,8 +109,14 @@ impl Trouble {
 
     /// The verdict this comes to.
     pub fn verdict(self, message: String) -> Verdict {
-        let code = self.code.unwrap_or(FailureCode::AgentError);
-        provider::verdict(code, message, self.until)
+        match self.code.unwrap_or(FailureCode::AgentError) {
+            code @ (FailureCode::RateLimit | FailureCode::UsageLimit) => Verdict::Limited {
+                code,
+                message,
+                until: self.until,
+            },
+            code => Verdict::Error { code, message },
+        }
     }
 
     /// Whether it is a limit, which waiting lifts.
@@ -198,6 +218,24 @@ pub(super) fn is_connection(words: &str) -> bool {
     WHOLE.contains(&words)
         || HEADS.iter().any(|head| words.starts_with(head))
         || (words.starts_with("Unexpected ") && words.ends_with(" is not valid JSON"))
+}
+
+/// A status at the head of an error's words, as the client libraries put it, and what follows it.
+pub(super) fn leading_status(words: &str) -> Option<(u64, &str)> {
+    let (head, rest) = words.split_once(' ')?;
+    let is_status = head.len() == 3 && head.bytes().all(|byte| byte.is_ascii_digit());
+    let status = head.parse().ok().filter(|_| is_status)?;
+    (400..600).contains(&status).then_some((status, rest))
+}
+
+/// Whether the account has no credit, in the fixed words of those providers that say so with the
+/// status of any limit.
+fn is_out_of_credit(body: &str) -> bool {
+    let sentences = [
+        "You exceeded your current quota",
+        "Your credit balance is too low",
+    ];
+    sentences.iter().any(|words| body.starts_with(words))
 }
 
 /// A time given as seconds since 1970.
