@@ -199,6 +199,9 @@ impl Templates {
     /// One is no template, or asks for a value that there is not.
     pub fn new(system: Option<String>, task: Option<String>) -> Result<Self, TemplateError> {
         let usual = Self::default();
+        if system.is_none() && task.is_none() {
+            return Ok(usual);
+        }
         let templates = Self {
             system: system.unwrap_or(usual.system),
             task: task.unwrap_or(usual.task),

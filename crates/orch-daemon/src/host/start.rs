@@ -148,18 +148,8 @@ impl Machine {
             .map_err(|error| spawn_failed("making the prompt", &error))?;
         write_private(&dir.prompt(), &prompt)
             .map_err(|error| spawn_failed("writing the prompt", &error))?;
-        if let Some(definition) = own {
-            definition
-                .complete(
-                    &mut invocation.argv,
-                    &dir.prompt(),
-                    &prompt,
-                    &entry.settings(),
-                )
-                .map_err(|error| spawn_failed("putting the prompt into the command", &error))?;
-            write_private(&dir.definition(), &definition.to_keep())
-                .map_err(|error| spawn_failed("keeping the adapter's definition", &error))?;
-        }
+        complete_own(own, entry, &dir, &prompt, &mut invocation)
+            .map_err(|error| spawn_failed("making the adapter's command", error.as_ref()))?;
         write_files(&dir, &invocation)
             .map_err(|error| spawn_failed("writing the agent's files", &error))?;
         failpoint::hit(Point::PromptWritten);
@@ -543,6 +533,27 @@ fn needs_consent(adapter: &str, unknown: &[Found]) -> Failure {
         ),
         digests.join(", "),
     )
+}
+
+/// For an adapter of the user's own: the prompt, where its command wants it, and what the output
+/// will be read by.
+fn complete_own(
+    own: Option<&Definition>,
+    entry: &AgentEntry,
+    dir: &RunDir,
+    prompt: &str,
+    invocation: &mut Invocation,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let Some(definition) = own else {
+        return Ok(());
+    };
+    definition.complete(
+        &mut invocation.argv,
+        &dir.prompt(),
+        prompt,
+        &entry.settings(),
+    )?;
+    Ok(write_private(&dir.definition(), &definition.to_keep())?)
 }
 
 /// Writes what the agent needs beside its prompt. Nothing is written for one that needs nothing.
