@@ -1,6 +1,7 @@
 //! The reader of one kind of agent, on any bytes.
 //!
-//! `ORCH_FUZZ_ADAPTER` names it, so one program serves all of them, also those that are added later.
+//! `ORCH_FUZZ_ADAPTER` names it, so one program serves all of them, also those that are added
+//! later.
 
 #![no_main]
 
