@@ -6,9 +6,10 @@
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -33,6 +34,8 @@ use crate::{API_VERSION, VERSION_HEADER};
 
 /// Longest an answer may take to begin. A daemon that is silent for longer is not there.
 const ANSWER_SECONDS_MAX: u64 = 60;
+/// How long a connection that was made beforehand is used for a request.
+const FRESH: Duration = Duration::from_secs(1);
 /// Largest answer that is read whole, bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// Longest line of a stream, bytes. A run's event carries at most one line of its agent.
@@ -115,7 +118,11 @@ impl ClientError {
 pub type Result<T> = std::result::Result<T, ClientError>;
 
 enum Transport {
-    Socket(PathBuf),
+    Socket {
+        path: PathBuf,
+        /// A connection that is there already, and since when.
+        open: Mutex<Option<(StdStream, Instant)>>,
+    },
     Local(Local),
 }
 
@@ -183,7 +190,22 @@ impl Client {
     /// # Errors
     /// The system gave no descriptors for a runtime.
     pub fn unix(socket: &Path) -> std::io::Result<Self> {
-        Self::over(Transport::Socket(socket.to_owned()))
+        Self::over(Transport::Socket {
+            path: socket.to_owned(),
+            open: Mutex::default(),
+        })
+    }
+
+    /// The same where somebody has just connected to it, to see whether anybody listens: the first
+    /// request goes over that connection.
+    ///
+    /// # Errors
+    /// The system gave no descriptors for a runtime.
+    pub fn connected(socket: &Path, stream: StdStream) -> std::io::Result<Self> {
+        Self::over(Transport::Socket {
+            path: socket.to_owned(),
+            open: Mutex::new(Some((stream, Instant::now()))),
+        })
     }
 
     /// A client of `service` in this process: an `axum::Router` fits.
@@ -531,8 +553,9 @@ impl Client {
         let changes = changes(request.method());
         let answer = async {
             match &self.inner.transport {
-                Transport::Socket(path) => {
-                    let mut sender = connect(path).await.map_err(|it| self.unreachable(it))?;
+                Transport::Socket { path, open } => {
+                    let sender = connect(path, fresh(open)).await;
+                    let mut sender = sender.map_err(|it| self.unreachable(it))?;
                     let response = sender.send_request(request).await;
                     response
                         .map(|response| response.map(boxed_body))
@@ -593,7 +616,7 @@ impl Client {
 
     fn at(&self) -> String {
         match &self.inner.transport {
-            Transport::Socket(path) => path.display().to_string(),
+            Transport::Socket { path, .. } => path.display().to_string(),
             Transport::Local(_) => "this process".to_owned(),
         }
     }
@@ -737,8 +760,25 @@ fn changes(method: &Method) -> bool {
     *method != Method::GET
 }
 
-async fn connect(path: &Path) -> std::result::Result<SendRequest<Full<Bytes>>, BoxError> {
-    let stream = UnixStream::connect(path).await?;
+/// The connection that is there already, unless it has waited so long that who listens may have
+/// given it up.
+fn fresh(open: &Mutex<Option<(StdStream, Instant)>>) -> Option<StdStream> {
+    let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+    let (stream, since) = open.take()?;
+    (since.elapsed() < FRESH).then_some(stream)
+}
+
+async fn connect(
+    path: &Path,
+    open: Option<StdStream>,
+) -> std::result::Result<SendRequest<Full<Bytes>>, BoxError> {
+    let stream = match open {
+        Some(open) => {
+            open.set_nonblocking(true)?;
+            UnixStream::from_std(open)?
+        }
+        None => UnixStream::connect(path).await?,
+    };
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     // The connection works whenever the caller waits for something; what it could not deliver,
     // the body or the answer reports.
@@ -947,6 +987,35 @@ mod tests {
             "{error:?}"
         );
         assert!(error.to_string().contains("/nonexistent/orch.sock"));
+    }
+
+    #[test]
+    fn the_first_request_goes_over_the_connection_that_is_there() {
+        let (ours, mut theirs) = StdStream::pair().expect("a pair");
+        let server = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                std::io::Read::read_exact(&mut theirs, &mut byte).expect("a request");
+                asked.extend(byte);
+            }
+            let body = r#"{"pid":1,"version":"0","api_version":1}"#;
+            let head = format!(
+                "{VERSION_HEADER}: {API_VERSION}\r\ncontent-length: {}",
+                body.len()
+            );
+            let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}");
+            std::io::Write::write_all(&mut theirs, answer.as_bytes()).expect("a listener");
+        });
+        let nowhere = Path::new("/nonexistent/orch.sock");
+        let client = Client::connected(nowhere, ours).expect("a runtime");
+        assert_eq!(client.daemon().expect("an answer").pid, Some(1));
+        server.join().expect("a server");
+        let error = client.daemon().expect_err("it is used up");
+        assert!(
+            matches!(error, ClientError::Unreachable { .. }),
+            "{error:?}"
+        );
     }
 
     /// Whoever is behind the socket hangs up when it has read something, without an answer.

@@ -35,6 +35,13 @@ pub(crate) enum CleanupError {
     Store(#[from] StoreError),
     #[error("cannot read {what}: {source}")]
     Io { what: String, source: io::Error },
+    /// An option that means nothing for what was named.
+    #[error("{option} means nothing for {id}: it is {what}")]
+    NotFor {
+        option: &'static str,
+        id: String,
+        what: &'static str,
+    },
 }
 
 type Result<T> = std::result::Result<T, CleanupError>;

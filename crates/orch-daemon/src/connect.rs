@@ -49,7 +49,7 @@ pub fn connect(project: &Project, log: &LogSink) -> Result<Client, ConnectError>
 fn daemon(project: &Project) -> Result<Option<Client>, ConnectError> {
     let socket = project.socket();
     match UnixStream::connect(&socket) {
-        Ok(_) => Ok(Some(Client::unix(&socket).map_err(runtime)?)),
+        Ok(stream) => Ok(Some(Client::connected(&socket, stream).map_err(runtime)?)),
         Err(_) => Ok(None),
     }
 }

@@ -37,6 +37,9 @@ use turn::{Recorded, is_disk_full, is_last, is_unconfirmed, transaction};
 
 /// Most inputs that share one transaction: a bound on how long the first of them waits.
 const BATCH: usize = 512;
+/// Bytes of agents' words after which nothing more joins a transaction: they are in memory several
+/// times until it is over.
+const BATCH_BYTES: usize = 8 << 20;
 /// How long news from which nothing follows waits for company. A transaction costs more than all
 /// that is in it, and a run that ends at once is told of once.
 const COMPANY: Duration = Duration::from_millis(10);
@@ -185,8 +188,14 @@ impl EngineLoop {
     }
 
     fn take_waiting(&self, wakes: &mut Vec<Wake>) {
-        let room = BATCH.saturating_sub(wakes.len());
-        wakes.extend(self.wakes.try_iter().take(room));
+        let mut bytes: usize = wakes.iter().map(Wake::bytes).sum();
+        while wakes.len() < BATCH && bytes < BATCH_BYTES {
+            let Ok(wake) = self.wakes.try_recv() else {
+                return;
+            };
+            bytes += wake.bytes();
+            wakes.push(wake);
+        }
     }
 
     /// Waits for something that cannot wait, and not for long.

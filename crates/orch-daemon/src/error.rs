@@ -80,6 +80,7 @@ impl StartError {
             Self::Project(error) => error.code(),
             Self::Config(error) => error.code(),
             Self::Store(error) if error.is_disk_full() => "disk",
+            Self::Store(error) if error.is_not_allowed() => "not_allowed",
             Self::Git(error) => code_of_git(error),
             Self::Store(_) => "internal",
             Self::Io { source, .. } => match source.kind() {
@@ -118,6 +119,14 @@ impl StartError {
             Self::Io { source, path, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
                 Some(format!("move {} away", path.display()))
             }
+            Self::Store(error) if error.is_not_allowed() => Some(
+                "the state directory and the database must be yours: ls -ld .orch .orch/orch.db"
+                    .to_owned(),
+            ),
+            Self::Store(error) if error.is_corrupt() => Some(
+                "'orch doctor --deep' says more; keep a copy of .orch, then go back to a backup"
+                    .to_owned(),
+            ),
             Self::Store(_) | Self::Git(_) | Self::Io { .. } => None,
         }
     }

@@ -5,13 +5,14 @@
 //! newest state of each, so the loop never waits for it and a run that changes often costs no more.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read, Write};
+use std::collections::btree_map::Entry;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orch_core::RunId;
 use orch_core::run::Run;
@@ -24,8 +25,13 @@ use crate::shared::locked;
 use crate::vital;
 use crate::wake::Wake;
 
-/// How long a copy may lag, so that what follows at once is written with it.
+/// How long the copy of a run that has ended may lag, so that what follows at once is written with
+/// it.
 const LAG: Duration = Duration::from_millis(40);
+/// How long that of any other may. Most runs that are over sooner get one copy and not two, and no
+/// file is replaced: file systems remember what was deleted, and some make new files more slowly
+/// for minutes.
+const LONG_LAG: Duration = Duration::from_millis(400);
 
 /// The hand that writes the copies.
 pub(crate) struct Scribe {
@@ -43,8 +49,20 @@ struct Desk {
 
 #[derive(Default)]
 struct State {
-    newest: BTreeMap<RunId, Run>,
+    newest: BTreeMap<RunId, Waiting>,
     closed: bool,
+}
+
+/// The newest state of a run, and since when its copy lags.
+struct Waiting {
+    run: Run,
+    since: Instant,
+}
+
+impl Waiting {
+    fn is_due(&self) -> bool {
+        self.run.status().is_final() || self.since.elapsed() >= LONG_LAG
+    }
 }
 
 impl Scribe {
@@ -65,8 +83,13 @@ impl Scribe {
     pub(crate) fn write(&self, runs: Vec<Run>) {
         let mut state = locked(&self.desk.state);
         let wakes = state.newest.is_empty() && !runs.is_empty();
-        let named = runs.into_iter().map(|run| (run.id.clone(), run));
-        state.newest.extend(named);
+        for run in runs {
+            let since = Instant::now();
+            match state.newest.entry(run.id.clone()) {
+                Entry::Occupied(mut waiting) => waiting.get_mut().run = run,
+                Entry::Vacant(place) => drop(place.insert(Waiting { run, since })),
+            }
+        }
         drop(state);
         if wakes {
             self.desk.changed.notify_one();
@@ -76,7 +99,7 @@ impl Scribe {
     /// Rewrites the copy if it does not say what the row says.
     pub(crate) fn heal(&self, run: Run) {
         let dir = RunDir::new(&self.runs, &run.id);
-        if !says(&dir.run_json(), &page(&run)) {
+        if !says(&dir.run_json(), &run) {
             self.write(vec![run]);
         }
     }
@@ -91,24 +114,27 @@ impl Scribe {
     }
 }
 
-fn page(run: &Run) -> String {
-    let json = serde_json::to_string_pretty(&convert::run(run));
-    json.map_or_else(|_| String::new(), |json| json + "\n")
+/// Writes the page of a run, piece by piece: the words of its agent may be megabytes.
+fn write_page(run: &Run, to: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *to, &convert::run(run))?;
+    to.write_all(b"\n")
 }
 
-/// Whether the file is there and holds exactly this text. No more than that is read.
-fn says(path: &Path, text: &str) -> bool {
-    let mut found = String::new();
-    let read = careful::open_regular(path)
-        .and_then(|file| file.take(text.len() as u64 + 1).read_to_string(&mut found));
+/// Whether the file is there and holds exactly the page of this run. No more than that is read.
+fn says(path: &Path, run: &Run) -> bool {
+    let mut text = Vec::new();
+    let mut found = Vec::new();
+    let read = write_page(run, &mut text)
+        .and_then(|()| careful::open_regular(path))
+        .and_then(|file| file.take(text.len() as u64 + 1).read_to_end(&mut found));
     read.is_ok() && found == text
 }
 
 fn write_all(desk: &Desk, runs: &Path) {
-    while let Some(newest) = desk.take() {
-        for (id, run) in newest {
+    while let Some(due) = desk.take() {
+        for run in due {
             // A copy that cannot be written now is healed at the next change or start.
-            let _ = replace(&RunDir::new(runs, &id), &page(&run));
+            let _ = replace(&RunDir::new(runs, &run.id), |file| write_page(&run, file));
         }
     }
 }
@@ -116,33 +142,50 @@ fn write_all(desk: &Desk, runs: &Path) {
 impl Desk {
     /// Waits until something is to be written and what follows at once is there, too; `None`
     /// when there will be nothing any more.
-    fn take(&self) -> Option<BTreeMap<RunId, Run>> {
+    fn take(&self) -> Option<Vec<Run>> {
         let nothing = |state: &mut State| state.newest.is_empty() && !state.closed;
-        let state = locked(&self.state);
-        let state = self
-            .changed
-            .wait_while(state, nothing)
-            .unwrap_or_else(PoisonError::into_inner);
-        let (mut state, _) = self
-            .changed
-            .wait_timeout_while(state, LAG, |state| !state.closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        let newest = std::mem::take(&mut state.newest);
-        (!newest.is_empty()).then_some(newest)
+        let mut state = locked(&self.state);
+        loop {
+            state = self
+                .changed
+                .wait_while(state, nothing)
+                .unwrap_or_else(PoisonError::into_inner);
+            (state, _) = self
+                .changed
+                .wait_timeout_while(state, LAG, |state| !state.closed)
+                .unwrap_or_else(PoisonError::into_inner);
+            let closed = state.closed;
+            let due: Vec<Run> = state
+                .newest
+                .extract_if(.., |_, waiting| closed || waiting.is_due())
+                .map(|(_, waiting)| waiting.run)
+                .collect();
+            if closed || !due.is_empty() {
+                return (!due.is_empty()).then_some(due);
+            }
+        }
     }
 }
 
 /// Readers see the old copy or the new one. Not synced: it can be made again from the database.
-fn replace(dir: &RunDir, text: &str) -> io::Result<()> {
+fn replace(
+    dir: &RunDir,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     let path = dir.run_json();
     let new = path.with_extension("json.new");
-    // What is there was left by a daemon that died, or by an agent to catch what is written.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = careful::options().write(true).create_new(true).open(&new)?;
-    file.write_all(text.as_bytes())?;
+    let create = || careful::options().write(true).create_new(true).open(&new);
+    let file = match create() {
+        // What is there was left by a daemon that died, or by an agent to catch what is written.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&new)?;
+            create()?
+        }
+        created => created?,
+    };
+    let mut file = BufWriter::new(file);
+    write(&mut file)?;
+    file.flush()?;
     failpoint::hit(Point::CopyWritten);
     fs::rename(&new, path)?;
     failpoint::hit(Point::CopyRenamed);
@@ -154,7 +197,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
     use std::sync::mpsc::channel;
 
-    use orch_core::run::RunState;
+    use orch_core::run::{Ending, Outcome, RunState, Usage};
     use orch_core::{TaskId, Timestamp};
 
     use super::*;
@@ -174,6 +217,12 @@ mod tests {
             created_at: Timestamp(0),
             started_at: None,
         }
+    }
+
+    fn page(run: &Run) -> String {
+        let mut page = Vec::new();
+        write_page(run, &mut page).unwrap();
+        String::from_utf8(page).unwrap()
     }
 
     #[test]
@@ -208,6 +257,53 @@ mod tests {
         assert_ne!(healed, old);
         assert_eq!(fs::read_to_string(dir.run_json()).unwrap(), page(&run(2)));
         assert_eq!(heal(), healed, "it was right already");
+    }
+
+    #[test]
+    fn the_end_of_a_run_does_not_wait_with_the_beginnings_of_others() {
+        let desk = Desk::default();
+        let waiting = |status: RunState, number| {
+            let id = RunId::from_entropy(number);
+            let since = Instant::now();
+            let run = Run {
+                id: id.clone(),
+                state: status,
+                ..run(1)
+            };
+            (id, Waiting { run, since })
+        };
+        let ended = RunState::Ended(Box::new(Ending {
+            outcome: Outcome::Completed,
+            exit: None,
+            result: None,
+            usage: Usage::default(),
+            session_id: None,
+            commit: None,
+            changes: None,
+            cost_estimated: false,
+            events: 0,
+            warnings: Vec::new(),
+            finished_at: Timestamp(1),
+        }));
+        locked(&desk.state).newest = [waiting(RunState::Starting, 1), waiting(ended, 2)].into();
+        let taken = |desk: &Desk| desk.take().map(|runs| runs[0].id.clone());
+        assert_eq!(taken(&desk), Some(RunId::from_entropy(2)));
+        assert_eq!(taken(&desk), Some(RunId::from_entropy(1)));
+        locked(&desk.state).closed = true;
+        assert_eq!(taken(&desk), None);
+    }
+
+    #[test]
+    fn what_was_left_under_the_name_of_a_new_copy_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(directory.path(), &run(1).id);
+        dir.create().unwrap();
+        let precious = directory.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, dir.run_json().with_extension("json.new")).unwrap();
+        replace(&dir, |file| file.write_all(b"a copy")).unwrap();
+        assert_eq!(fs::read_to_string(dir.run_json()).unwrap(), "a copy");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     }
 
     #[test]

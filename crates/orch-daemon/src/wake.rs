@@ -26,6 +26,16 @@ pub(crate) enum Wake {
 }
 
 impl Wake {
+    /// Bytes of an agent's words that it carries.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Host(Input::Ended { report, .. }) => {
+                report.result.as_ref().map_or(0, |result| result.len())
+            }
+            _ => 0,
+        }
+    }
+
     /// Whether nothing follows from it: nobody is answered and nothing is done. Such news may
     /// wait a moment for other news, to be recorded together.
     pub(crate) const fn can_wait(&self) -> bool {

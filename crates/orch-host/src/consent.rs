@@ -282,11 +282,16 @@ mod tests {
 
     fn repository() -> (tempfile::TempDir, Repository) {
         let place = tempfile::tempdir().unwrap();
-        let made = Command::new("git")
-            .args(["init", "-q"])
-            .current_dir(place.path())
-            .status();
-        assert!(made.unwrap().success());
+        let git = |arguments: &[&str]| {
+            let made = Command::new("git")
+                .args(["-c", "user.name=a", "-c", "user.email=a@b"])
+                .args(arguments)
+                .current_dir(place.path())
+                .status();
+            assert!(made.unwrap().success());
+        };
+        git(&["init", "-q"]);
+        git(&["commit", "-q", "--allow-empty", "-m", "start"]);
         let repository = Repository::discover(place.path()).unwrap();
         (place, repository)
     }
@@ -327,6 +332,25 @@ mod tests {
             let is_own = PATHS.iter().any(|(name, _)| *name == adapter.name);
             let is_open = ["acp", "shell"].contains(&adapter.name);
             assert!(is_own || is_open, "{} has no list", adapter.name);
+        }
+    }
+
+    #[test]
+    fn every_path_of_every_kind_is_found_as_a_file_and_as_a_directory() {
+        for (adapter, paths) in PATHS {
+            let (place, repository) = repository();
+            for path in paths.iter().chain(EVERYWHERE) {
+                for file in [(*path).to_owned(), format!("{path}/deep/file")] {
+                    write(&place, &file, "x");
+                    let found = look(&repository, place.path(), adapter).unwrap();
+                    assert_eq!(names(&found), [file.as_str()], "{adapter}");
+                    let whole = place.path().join(path);
+                    match whole.is_dir() {
+                        true => fs::remove_dir_all(whole).unwrap(),
+                        false => fs::remove_file(whole).unwrap(),
+                    }
+                }
+            }
         }
     }
 

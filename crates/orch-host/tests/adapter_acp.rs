@@ -250,6 +250,21 @@ fn calls_are_told_by_what_they_do() {
 }
 
 #[test]
+fn an_input_that_is_repeated_is_told_once() {
+    let line = |command: &str| {
+        update(&format!(
+            r#""sessionUpdate":"tool_call_update","toolCallId":"t","kind":"execute","status":"in_progress","rawInput":{{"command":"{command}"}}"#
+        ))
+    };
+    let lines = [line("a"), line("a"), line("b"), chunk("done")];
+    let (events, _) = read(ended(&lines, DONE).as_bytes());
+    assert_eq!(
+        counts(&events),
+        "text 1, command 2, session 1, result 1, raw 2"
+    );
+}
+
+#[test]
 fn a_success_is_one_only_in_its_place_and_with_all_that_came_before() {
     let verdict = |stream: &str| read(stream.as_bytes()).1.verdict;
     let good = ended(&[chunk("done")], DONE);

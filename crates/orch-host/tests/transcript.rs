@@ -11,7 +11,7 @@ use orch_core::outcome::Verdict;
 use orch_core::{RunId, Timestamp};
 use orch_host::adapter::find;
 use orch_host::run_dir::RunDir;
-use orch_host::transcript::{Finished, Transcript};
+use orch_host::transcript::{Finished, PIECE_BYTES, Transcript};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -362,6 +362,30 @@ fn what_is_not_a_regular_file_is_passed_over_and_said() {
                 .is_ok()
         );
     }
+}
+
+#[test]
+fn what_is_read_in_pieces_is_what_is_read_at_once() {
+    let text = "x".repeat(PIECE_BYTES as usize / 3);
+    let output: String = (0..10).map(|n| format!("{n} {text}\n")).collect();
+    let pieces = Run::with("shell", output.as_bytes());
+    let mut transcript = pieces.open();
+    let mut calls = 1;
+    while transcript.advance_a_piece(NOW).unwrap().more {
+        calls += 1;
+    }
+    assert_eq!(calls, 1 + output.len() as u64 / PIECE_BYTES);
+    let whole = Run::with("shell", output.as_bytes());
+    let advance = whole.open().advance(NOW).unwrap();
+    assert!(!advance.more);
+    assert_eq!(pieces.events(), whole.events());
+    let length = output.len() as u64;
+    let finished = transcript.finish(length, NOW).unwrap();
+    let at_once = Run::with("shell", output.as_bytes());
+    let adapter = find("shell").unwrap();
+    let of_ended = Transcript::of_ended(at_once.dir.clone(), adapter, length, NOW).unwrap();
+    assert_eq!(of_ended, finished);
+    assert_eq!(at_once.events(), whole.events());
 }
 
 #[test]

@@ -50,6 +50,16 @@ impl StoreError {
         matches!(self.cause, Cause::DiskFull(_) | Cause::WriteRefused(_))
     }
 
+    /// Whether this user may not read or write what is there.
+    #[must_use]
+    pub fn is_not_allowed(&self) -> bool {
+        match &self.cause {
+            Cause::ReadOnly(_) => true,
+            Cause::File(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
     /// Whether the same again can succeed once another process lets go of the database.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
@@ -284,4 +294,19 @@ pub enum Breach {
     /// A reader was asked to write.
     #[error("this view of the store can only be read")]
     ReadOnly,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_not_allowed_and_what_is_broken_is_not_that() {
+        let of = |cause| StoreError::new("opening the database", None, cause);
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        assert!(of(Cause::File(denied)).is_not_allowed());
+        let other = std::io::Error::other("x");
+        assert!(!of(Cause::File(other)).is_not_allowed());
+        assert!(!of(Cause::Corrupt("x".to_owned())).is_not_allowed());
+    }
 }

@@ -365,7 +365,7 @@ pub struct AgentSettings {
     /// The model it asks for
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// What it is for; counts as a label
+    /// What it is for: told to it, and counts as a label
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
     /// What it is told before every task
@@ -562,7 +562,7 @@ pub enum OnLost {
 /// What a success must have left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Require {
-    /// Nothing: the agent's word is enough
+    /// The agent's word is enough
     Nothing,
     /// A changed file, whoever committed it
     Changes,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
@@ -137,7 +137,7 @@ pub struct Printer {
     live: bool,
     width: Option<usize>,
     unicode: bool,
-    zone: TimeZone,
+    zone: OnceLock<TimeZone>,
 }
 
 impl Printer {
@@ -145,7 +145,10 @@ impl Printer {
     #[must_use]
     pub fn standard(global: &Global) -> Self {
         let streams = (Box::new(io::stdout()), Box::new(io::stderr()));
-        Self::new(global, &Surroundings::find(), streams.0, streams.1).in_zone(TimeZone::system())
+        Self {
+            zone: OnceLock::new(),
+            ..Self::new(global, &Surroundings::find(), streams.0, streams.1)
+        }
     }
 
     /// A printer to any streams; times are shown in UTC.
@@ -173,15 +176,8 @@ impl Printer {
             live: found.out_is_terminal && !found.dumb,
             width: found.width,
             unicode: found.unicode,
-            zone: TimeZone::UTC,
+            zone: TimeZone::UTC.into(),
         }
-    }
-
-    /// The same with times in `zone`.
-    #[must_use]
-    pub fn in_zone(mut self, zone: TimeZone) -> Self {
-        self.zone = zone;
-        self
     }
 
     /// Whether answers are JSON.
@@ -220,10 +216,12 @@ impl Printer {
         self.unicode
     }
 
-    /// The zone times are shown in.
+    /// The zone times are shown in: the system's, unless another was given. It is found when it is
+    /// first needed. To find it, all zones that the system knows are listed, and that costs more
+    /// than the rest of most commands, which show no time.
     #[must_use]
-    pub const fn zone(&self) -> &TimeZone {
-        &self.zone
+    pub fn zone(&self) -> &TimeZone {
+        self.zone.get_or_init(TimeZone::system)
     }
 
     /// `text` as standard output shows what it means. The text must be safe already.

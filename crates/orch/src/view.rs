@@ -405,7 +405,7 @@ pub mod tests {
         let table = runs(&printer, &[failed], now());
         assert_eq!(
             table.separated(),
-            "run_1m3k9q2x4d1v\ttsk_7m3k9q2x4d1v\tcoder\t1\tfailed\t3\t1m 30s\t\t\
+            "run_1m3k9q2x4d1v\ttsk_7m3k9q2x4d1v\tcoder\t1\tfailed\t3\t1m 30s\t\t\t\t\
              2026-01-02T03:00:01Z\texit_nonzero: the command ended with 3\n"
         );
     }

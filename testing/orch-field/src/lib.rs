@@ -10,5 +10,7 @@ pub mod chaos;
 pub mod matrix;
 pub mod oracle;
 mod project;
+mod wait;
 
 pub use project::{Project, Served, fifo, lossy, text};
+pub use wait::{until, until_said};

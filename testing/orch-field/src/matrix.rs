@@ -164,8 +164,7 @@ fn is_known(cell: &Cell, check: &str) -> bool {
 /// Fault 4. Injected: SIGKILL to daemon and shim together, at each point. Held: the same.
 ///
 /// Fault 48. Injected: a panic at each point, in every thread of the daemon that has one and in the
-/// shim; by `cargo xtask crash-matrix --victim panic`, which is no part of every test run. Held: the
-/// process ends, or the work is done again; no run is left in between.
+/// shim. Held: the process ends, or the work is done again; no run is left in between.
 ///
 /// Promises 3, 7, 9, 10, 11, 12, 17, 18, 20, 21, 22.
 pub fn play_one(binary: &Path, cell: &Cell) -> Outcome {
@@ -324,28 +323,25 @@ impl Day {
     fn add_once(&self, title: &str, options: &[&str]) -> String {
         let mut arguments = vec!["task", "add", title, "--quiet"];
         arguments.extend(options);
-        loop {
+        crate::until(&format!("an answer to adding '{title}'"), || {
             let output = self.project.output(&arguments);
             let said = crate::lossy(&output.stdout).trim().to_owned();
             if output.status.success() {
                 self.ledger.acknowledged(&said);
-                return said;
+                return Some(said);
             }
-            if let Some(id) = self.find(title) {
-                return id;
-            }
-        }
+            self.find(title)
+        })
     }
 
     /// The task of this title, as whoever answers now knows it.
     fn find(&self, title: &str) -> Option<String> {
-        let tasks = loop {
+        let tasks = crate::until("a listing of the tasks", || {
             let output = self.project.output(&["task", "list", "--json"]);
             // A daemon that is just dying may have taken the question with it.
-            if output.status.success() {
-                break serde_json::from_slice::<Value>(&output.stdout).unwrap();
-            }
-        };
+            let listed = || serde_json::from_slice::<Value>(&output.stdout).unwrap();
+            output.status.success().then(listed)
+        });
         let tasks = tasks.as_array()?.iter();
         let mut ids = tasks
             .filter(|task| task["title"] == title)

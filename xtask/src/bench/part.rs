@@ -38,6 +38,8 @@ enum Part {
     Lines(Lines),
     /// Append records and make each durable
     Sync(Sync),
+    /// Make empty files
+    Create(Create),
 }
 
 /// What the machine is made to do.
@@ -121,6 +123,16 @@ struct Sync {
     folder: PathBuf,
 }
 
+#[derive(Args)]
+struct Create {
+    /// How many
+    #[arg(long)]
+    count: usize,
+    /// Where to
+    #[arg(long)]
+    folder: PathBuf,
+}
+
 /// Does one part and prints what it found as JSON.
 ///
 /// # Errors
@@ -130,6 +142,7 @@ pub fn run(options: &Options) -> Result<()> {
         Part::Spawn(spawn) => println!("{}", serde_json::to_string(&spawn.run()?)?),
         Part::Lines(lines) => lines.run()?,
         Part::Sync(sync) => println!("{}", serde_json::to_string(&sync.run()?)?),
+        Part::Create(create) => println!("{}", serde_json::to_string(&create.run()?)?),
     }
     Ok(())
 }
@@ -271,6 +284,19 @@ impl Sync {
             let began = Instant::now();
             journal.write_all(&[b'.'; RECORD_BYTES])?;
             journal.sync_data()?;
+            milliseconds.push(began.elapsed().as_secs_f64() * 1000.0);
+        }
+        Ok(milliseconds)
+    }
+}
+
+impl Create {
+    fn run(&self) -> Result<Vec<f64>> {
+        let mut milliseconds = Vec::with_capacity(self.count);
+        for number in 0..self.count {
+            let path = self.folder.join(number.to_string());
+            let began = Instant::now();
+            File::create_new(&path).context("making a file")?;
             milliseconds.push(began.elapsed().as_secs_f64() * 1000.0);
         }
         Ok(milliseconds)

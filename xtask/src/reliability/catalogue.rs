@@ -59,7 +59,7 @@ pub const PROMISES: &[Promise] = &[
     promise(10, "at_most_one_start", "An attempt starts its agent at most once. Starting again is a new attempt."),
     promise(11, "no_two_live_processes", "Two attempts of one task never live at once, and never share a worktree at once."),
     promise(12, "daemon_kill_loses_nothing", "`kill -9` of the daemon at any moment kills no agent and loses no completion, no byte of a log and no event."),
-    promise(13, "shim_kill_loses_no_exit_code", "On Linux `kill -9` of a shim loses no exit code while the daemon lives, but for the instants named under \"What is not promised\". With both dead the run is `lost`, once."),
+    promise(13, "shim_kill_loses_no_exit_code", "On Linux `kill -9` of a shim loses no exit code while the daemon lives, but for the one case named under \"What is not promised\". With both dead the run is `lost`, once."),
     promise(14, "cancelled_means_dead", "`cancelled` is written only when no process of the run is left; otherwise what is left is named."),
     promise(15, "leaks_do_not_delay", "A background child that holds the agent's output open delays the completion by two seconds at most."),
     promise(16, "never_signal_a_stranger", "A signal goes only to a process whose boot, number and start time match the record."),

@@ -352,7 +352,7 @@ pub const AGENT: Section = Section {
             "role",
             Kind::Label,
             None,
-            "what it is for; counts as a label",
+            "what it is for: told to it, and counts as a label",
         ),
         key(
             "labels",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use orch_host::facts::{self, Machine, Records, Space};
-use orch_host::git::Repository;
+use orch_host::git::{BranchName, Repository};
 use orch_host::trash::Trash;
 
 use crate::cleanup;
@@ -63,6 +63,8 @@ pub struct RepositoryFacts {
     pub stale_lock: Option<PathBuf>,
     /// Whether older history is missing.
     pub shallow: bool,
+    /// Why work cannot land where the configuration says, if so.
+    pub no_target: Option<String>,
 }
 
 /// What matters of the trash and the rescue refs.
@@ -103,7 +105,10 @@ pub fn gather(project: &Project, daemon: Option<u32>, deep: bool) -> Facts {
         )
         .map(|short| short.to_string()),
         max_agents: loaded.as_ref().map_or(1, |it| it.core.max_agents),
-        repository: repository.as_ref().map(look_at).map_err(Clone::clone),
+        repository: repository
+            .as_ref()
+            .map(|it| look_at(it, loaded.as_ref().and_then(|it| it.target.as_deref())))
+            .map_err(Clone::clone),
         records: match state.is_ok() {
             true => facts::records(&project.runs(), RECORDS).map_err(|error| error.to_string()),
             false => Ok(Records::default()),
@@ -118,7 +123,7 @@ pub fn gather(project: &Project, daemon: Option<u32>, deep: bool) -> Facts {
     }
 }
 
-fn look_at(repository: &Repository) -> RepositoryFacts {
+fn look_at(repository: &Repository, target: Option<&str>) -> RepositoryFacts {
     let keys = repository.own_keys().unwrap_or_default();
     RepositoryFacts {
         identity: repository.has_identity().unwrap_or(false),
@@ -129,6 +134,31 @@ fn look_at(repository: &Repository) -> RepositoryFacts {
         hooks: repository.hooks(),
         stale_lock: stale_lock(repository.common_dir()),
         shallow: repository.is_shallow(),
+        no_target: no_target(repository, target),
+    }
+}
+
+/// Why work cannot land: the branch that the configuration names is gone, or it names none and none
+/// is checked out.
+fn no_target(repository: &Repository, target: Option<&str>) -> Option<String> {
+    let Some(name) = target else {
+        return match repository.current_branch() {
+            Ok(Some(_)) => None,
+            Ok(None) => Some("no branch is checked out and project.target names none".to_owned()),
+            Err(error) => Some(chain(&error)),
+        };
+    };
+    let Ok(branch) = name.parse::<BranchName>() else {
+        return Some(format!(
+            "project.target is '{name}', which no branch can be called"
+        ));
+    };
+    match repository.branch_tip(&branch) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(format!(
+            "project.target is '{name}', and there is no such branch"
+        )),
+        Err(error) => Some(format!("project.target is '{name}': {}", chain(&error))),
     }
 }
 

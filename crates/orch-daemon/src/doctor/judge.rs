@@ -10,6 +10,9 @@ const FILES: (u64, u64) = (128, 8);
 /// Processes that a user needs beside orch, and that an agent with its tools may take.
 const PROCESSES: (u64, u64) = (256, 64);
 
+/// What to look at where a file or directory cannot be read for a reason that has no name.
+const LOOK_AT_STATE: &str = "ls -ld .orch .orch/runs; they must be yours, with mode 700";
+
 const KNOWN_ENDS: &str = "how every agent ended is known, even if its supervisor is killed";
 const AGENTS_LIVE_ON: &str = "agents live on while orch itself is restarted or upgraded";
 const DEAD_IS_DEAD: &str = "an agent that is stopped is stopped with everything it started";
@@ -62,11 +65,8 @@ fn state(state: &Result<std::path::PathBuf, (String, Option<String>)>) -> Check 
     match state {
         Ok(path) => check(Verdict::Ok, path.display().to_string()),
         Err((detail, mend)) => {
-            let check = check(Verdict::Problem, detail.clone());
-            match mend {
-                Some(mend) => check.mend(mend.clone()),
-                None => check,
-            }
+            let mend = mend.as_deref().unwrap_or(LOOK_AT_STATE);
+            check(Verdict::Problem, detail.clone()).mend(mend)
         }
     }
 }
@@ -76,7 +76,10 @@ fn space(space: &Found<Space>, shortage: Option<&str>) -> Check {
         |verdict, detail: String| Check::new("disk space", NOTHING_LOST_WHEN_FULL, verdict, detail);
     let space = match space {
         Ok(space) => space,
-        Err(error) => return check(Verdict::Warning, format!("cannot be told: {error}")),
+        Err(error) => {
+            let detail = format!("cannot be told: {error}");
+            return check(Verdict::Warning, detail).mend("df .");
+        }
     };
     let detail = format!(
         "{} MiB of {} MiB are free",
@@ -260,6 +263,11 @@ fn repository(found: &Found<RepositoryFacts>) -> Vec<Check> {
             detail,
         ));
     }
+    if let Some(why) = &facts.no_target {
+        let detail = format!("{why}: no worktree can be made and nothing can land");
+        let check = Check::new("target branch", NO_WORK_LOST, Verdict::Problem, detail);
+        checks.push(check.mend("orch config set project.target BRANCH, or: git branch BRANCH"));
+    }
     if let Some(lock) = &facts.stale_lock {
         let lock = lock.display();
         let detail = format!("{lock} was left by a git that died; nothing can land before it goes");
@@ -311,7 +319,7 @@ fn records(found: &Found<Records>) -> Check {
         |verdict, detail: String| Check::new("records of runs", KNOWN_ENDS, verdict, detail);
     let records = match found {
         Ok(records) => records,
-        Err(error) => return check(Verdict::Problem, error.clone()),
+        Err(error) => return check(Verdict::Problem, error.clone()).mend(LOOK_AT_STATE),
     };
     let first = |paths: &[std::path::PathBuf]| {
         let first = paths.first().map(|path| path.display().to_string());
@@ -340,7 +348,8 @@ fn kept(found: &Found<KeptFacts>) -> Check {
         Ok(kept) => kept,
         Err(error) => {
             let detail = format!("what is kept cannot be told, so nothing expires: {error}");
-            return check(Verdict::Warning, detail);
+            return check(Verdict::Warning, detail)
+                .mend("move away from .orch/trash what orch did not put there");
         }
     };
     let detail = format!(
@@ -410,6 +419,7 @@ mod tests {
             .filter(|check| check.verdict != Verdict::Ok)
             .collect();
         assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert!(wrong[0].mend.is_some(), "{wrong:?}");
         wrong.remove(0)
     }
 
@@ -549,13 +559,18 @@ mod tests {
         assert_eq!(check.verdict, Verdict::Problem);
         assert!(check.mend.unwrap().contains("/p/index.lock"));
         assert_eq!(repository_with(|it| it.shallow = true).name, "git history");
+        let check = repository_with(|it| it.no_target = Some("'main' is gone".to_owned()));
+        assert_eq!(
+            (&*check.name, check.verdict),
+            ("target branch", Verdict::Problem)
+        );
         let check = after(|it| it.repository = Err("no repository".to_owned()));
         assert_eq!(check.verdict, Verdict::Problem);
     }
 
     /// What another version wrote is named, and not read as something else.
     ///
-    /// Promise 26.
+    /// Promise 25.
     #[test]
     fn records_and_what_is_kept_are_judged() {
         let records =

@@ -83,6 +83,9 @@ impl EngineLoop {
             };
             held.extend(self.reader.tasks(&filter).unwrap_or_default());
         }
+        if held.len() >= HELD {
+            return false;
+        }
         let mut held = held.iter().filter_map(|task| task.state.hold());
         held.all(lacks_consent)
     }

@@ -1,5 +1,6 @@
 //! The watch over live runs: news from supervisors, new output, and a slow sweep as safety net.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +63,11 @@ impl Output {
             // Should the watch fail, the sweep reads the output once a second.
             let _ = watcher.watch(run, &dir.out_log());
         }
+    }
+
+    /// Has somebody look for new output of a run. `false` if nobody does that here.
+    fn ask(&self, run: &RunId) -> bool {
+        self.0.as_ref().is_some_and(|watcher| watcher.ask(run))
     }
 
     pub(crate) fn unwatch(&self, run: &RunId) {
@@ -170,13 +176,34 @@ fn watch_output(machine: &Arc<Machine>) -> (Output, Option<JoinHandle<()>>) {
     }
 }
 
+/// Reads one piece of each run that has something new in turn, until there is nothing new.
 fn read_changes(changes: &Changes, machine: &Machine) {
-    while let Some(runs) = changes.next() {
+    give_way();
+    let mut unread = BTreeSet::new();
+    while let Some(mut runs) = match unread.is_empty() {
+        true => changes.next(),
+        false => changes.now(),
+    } {
+        runs.append(&mut unread);
         for live in runs.iter().filter_map(|run| machine.live(run)) {
             failpoint::hit(Point::OutputRead);
-            machine.read_output(&live);
+            changes.look(&live.run.id, &live.dir.out_log());
+            if machine.read_output(&live) {
+                unread.insert(live.run.id.clone());
+            }
         }
     }
+}
+
+/// Has this thread run when agents do not want to: what they write is read after them and not in
+/// their place. Nothing that decides about a run waits for it for longer than it takes to read a
+/// piece.
+fn give_way() {
+    /// Of the twenty steps down that there are.
+    #[cfg(target_os = "linux")]
+    const NICE: i32 = 5;
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
 }
 
 fn start_listening(
@@ -270,7 +297,10 @@ fn stopping(message: &str) -> Wait {
 impl Machine {
     /// One look at a run without news.
     fn sweep(&self, live: &Arc<LiveRun>, output: &Output) {
-        self.read_output(live);
+        // Should the news of a write have been lost.
+        if !output.ask(&live.run.id) {
+            while self.read_output(live) {}
+        }
         self.tell_if_lingering(live);
         if live.stop_owed.load(Ordering::Acquire) {
             self.stop(&live.run.id);
@@ -318,9 +348,9 @@ impl Machine {
         }
     }
 
-    /// A supervisor that was stopped by a signal does nothing: no limit holds, no cancel is heard and
-    /// no end is recorded. When one of these is due, it is let go on; one that does not, because
-    /// somebody stops it again and again, is ended, and this daemon does its work.
+    /// A supervisor that was stopped by a signal does nothing: no limit holds, no cancel is heard
+    /// and no end is recorded. When one of these is due, it is let go on; one that does not,
+    /// because somebody stops it again and again, is ended, and this daemon does its work.
     fn mind_supervisor(&self, live: &LiveRun) {
         if let Err(error) = self.try_mind_supervisor(live) {
             let message = format!("its supervisor cannot be looked at: {error}");
@@ -379,30 +409,32 @@ impl Machine {
         }
     }
 
-    /// Turns new output into events and notes when the result has been seen.
-    fn read_output(&self, live: &LiveRun) {
+    /// Turns new output into events and notes when the result has been seen. `true` if there is
+    /// more to read at once.
+    fn read_output(&self, live: &LiveRun) -> bool {
         match caught(|| self.try_read_output(live)) {
-            Ok(Ok(())) => {}
+            Ok(Ok(more)) => return more,
             Ok(Err(error)) => {
                 self.warn(&live.run.id, format!("its output cannot be read: {error}"));
             }
             Err(panic) => self.warn(&live.run.id, panic),
         }
+        false
     }
 
-    fn try_read_output(&self, live: &LiveRun) -> io::Result<()> {
+    fn try_read_output(&self, live: &LiveRun) -> io::Result<bool> {
         let mut held = locked(&live.transcript);
         // Asked under the lock: whoever harvests has said so before waiting for it.
         if live.harvesting.load(Ordering::Acquire) {
-            return Ok(());
+            return Ok(false);
         }
         let mut transcript = match held.take() {
             Some(transcript) => transcript,
             // Said once, by the sweep; there is nothing to read and never will be.
-            None if !live.dir.out_log().try_exists()? => return Ok(()),
+            None if !live.dir.out_log().try_exists()? => return Ok(false),
             None => Transcript::open(live.dir.clone(), live.adapter)?,
         };
-        let advance = transcript.advance(convert::now())?;
+        let advance = transcript.advance_a_piece(convert::now())?;
         *held = Some(transcript);
         drop(held);
         if advance.terminal_seen {
@@ -410,7 +442,7 @@ impl Machine {
         }
         self.say(live);
         self.shared.publish_output();
-        Ok(())
+        Ok(advance.more)
     }
 
     /// Says once that nothing a run does can be recorded any more, and that it lives all the same.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use orch_core::Timestamp;
 use orch_core::engine::{End, Report};
@@ -11,7 +12,7 @@ use orch_core::wait::{Actor, Wait, WaitCode};
 use orch_host::adapter::{Counting, Summary};
 use orch_host::failpoint::{self, Point};
 use orch_host::run_dir::RunDir;
-use orch_host::supervise::{ExitRecord, Source, Standing};
+use orch_host::supervise::{self, ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
 
 use super::live::LiveRun;
@@ -23,6 +24,12 @@ use crate::convert;
 use crate::log::chain;
 use crate::shared::locked;
 use crate::vital::caught;
+
+/// How often an end is looked after that makes orch itself panic, before it is reported without the
+/// agent's words.
+const TRIES: u32 = 3;
+/// Most processes that are named in a warning.
+const STRAYS_NAMED: usize = 16;
 
 impl Machine {
     /// Reports an end. The caller has claimed the harvest; it is released if this fails, so that
@@ -44,6 +51,12 @@ impl Machine {
         });
         match report {
             Ok(Ok(report)) => self.tell_ended(&live.run.id, report),
+            // It may have been a passing trouble: the sweep comes back in a second, and everything
+            // is read again from what is on disk.
+            Err(panic) if live.panics.fetch_add(1, Ordering::AcqRel) + 1 < TRIES => {
+                self.warn(&live.run.id, panic);
+                live.release_harvest();
+            }
             Err(panic) => {
                 // No output, however odd, may keep a run from ending.
                 self.warn(&live.run.id, panic.clone());
@@ -96,7 +109,9 @@ impl Machine {
             // There was no supervisor to end what the agent left behind.
             self.stop(&live.run.id);
         }
-        let finished = finish(live, record.out_bytes, record.finished_at)?;
+        let length = || std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
+        let bytes = record.out_bytes.unwrap_or_else(length);
+        let finished = finish(live, bytes, record.finished_at)?;
         self.say(live);
         let mut summary = finished.summary;
         let errors = words::complete(&mut summary, live.adapter, &live.dir, record.exit);
@@ -107,6 +122,9 @@ impl Machine {
         };
         report.warnings.extend(record.warnings.iter().cloned());
         report.warnings.extend(leaked(record));
+        if record.source == Source::Daemon {
+            report.warnings.extend(strays());
+        }
         if record.oom_kills > 0 {
             report.warnings.push(short_of_memory(record));
         }
@@ -126,6 +144,7 @@ impl Machine {
         let length = std::fs::metadata(live.dir.out_log()).map_or(0, |metadata| metadata.len());
         let finished = finish(live, length, convert::now())?;
         let mut report = self.told(live, end, finished.summary, finished.events, convert::now());
+        report.warnings.extend(strays());
         self.save(live, &mut report)?;
         Ok(report)
     }
@@ -351,15 +370,33 @@ fn leaked(record: &ExitRecord) -> Option<String> {
     ))
 }
 
+/// What may have been left behind by an agent whose supervisor was killed, and cannot be assigned:
+/// nothing is ended that may be another's, and nothing is kept quiet.
+fn strays() -> Option<String> {
+    let strays = supervise::strays()
+        .ok()
+        .filter(|strays| !strays.is_empty())?;
+    let names: Vec<String> = strays
+        .iter()
+        .take(STRAYS_NAMED)
+        .map(|(pid, name)| format!("{name} (pid {pid})"))
+        .collect();
+    Some(format!(
+        "its supervisor was killed, and {} processes live that descend from an agent and carry no \
+         mark of a run; they may be of this one and were not ended: {}",
+        strays.len(),
+        names.join(", ")
+    ))
+}
+
 /// Reads the output to its end. Opening the transcript again gives the same events.
 fn finish(live: &LiveRun, bytes: u64, at: Timestamp) -> io::Result<Finished> {
     // Held to the end: nobody else may append to the events meanwhile.
     let mut held = locked(&live.transcript);
-    let transcript = match held.take() {
-        Some(transcript) => transcript,
-        None => Transcript::open(live.dir.clone(), live.adapter)?,
+    let finished = match held.take() {
+        Some(transcript) => transcript.finish(bytes, at),
+        None => Transcript::of_ended(live.dir.clone(), live.adapter, bytes, at),
     };
-    let finished = transcript.finish(bytes, at);
     failpoint::hit(Point::TranscriptFinished);
     finished
 }

@@ -1,7 +1,7 @@
 //! A run in hand: what is known about it in memory, all of which comes back from its directory.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use orch_core::outcome::Enforced;
@@ -32,6 +32,8 @@ pub(crate) struct LiveRun {
     /// That its directory was removed under it.
     pub(super) removal_told: AtomicBool,
     pub(super) harvesting: AtomicBool,
+    /// How often looking after its end has panicked.
+    pub(super) panics: AtomicU32,
     /// A look at it waits for a worker or is under way.
     pub(super) sweeping: AtomicBool,
     /// It was asked to stop.
@@ -82,6 +84,7 @@ impl LiveRun {
             launched: AtomicBool::new(false),
             removal_told: AtomicBool::new(false),
             harvesting: AtomicBool::new(false),
+            panics: AtomicU32::new(0),
             sweeping: AtomicBool::new(false),
             since: Mutex::new(Instant::now()),
         }

@@ -1,8 +1,10 @@
 //! Where output is watched for: which runs have written something.
 //!
 //! On Linux this asks inotify for writes and nothing else: that a file was opened, read or closed
-//! is no news, and each piece of news would wake two threads. This file must not know what was
-//! written, nor read it.
+//! is no news, and each piece of news would wake two threads. It asks for one write at a time: a
+//! write that somebody is told of costs the agent half as much again, so it is told of the first
+//! after each look and of none before the next. This file must not know what was written, nor read
+//! it.
 
 pub(super) use system::{Changes, Watcher};
 
@@ -13,14 +15,14 @@ const CHANGES_BYTES: usize = 16 << 10;
 #[cfg(target_os = "linux")]
 mod system {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::io::{self, PipeReader, PipeWriter};
+    use std::io::{self, PipeReader, PipeWriter, Read, Write};
     use std::mem::MaybeUninit;
     use std::os::fd::{AsFd, OwnedFd};
     use std::path::Path;
     use std::sync::{Arc, Mutex};
 
     use orch_core::RunId;
-    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
     use rustix::io::Errno;
 
@@ -30,59 +32,64 @@ mod system {
     #[derive(Default)]
     struct Watched {
         runs: BTreeMap<i32, RunId>,
-        numbers: BTreeMap<RunId, i32>,
+        /// Without a number once a write was told of, until somebody has looked.
+        numbers: BTreeMap<RunId, Option<i32>>,
     }
 
     struct Shared {
         inotify: OwnedFd,
         watched: Mutex<Watched>,
+        /// Runs that somebody asked to be looked at.
+        asked: Mutex<BTreeSet<RunId>>,
     }
 
     /// Says which files to watch. When it is dropped, the changes end.
     pub(in crate::host) struct Watcher {
         shared: Arc<Shared>,
-        _open: PipeWriter,
+        bell: PipeWriter,
     }
 
     /// What was written, as it happens.
     pub(in crate::host) struct Changes {
         shared: Arc<Shared>,
-        closed: PipeReader,
+        /// Rings when somebody asks; closed with the watcher.
+        bell: PipeReader,
     }
 
     impl Watcher {
         pub(in crate::host) fn new() -> io::Result<(Self, Changes)> {
             let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-            let watched = Mutex::default();
-            let shared = Arc::new(Shared { inotify, watched });
-            let (closed, open) = io::pipe()?;
+            let shared = Arc::new(Shared {
+                inotify,
+                watched: Mutex::default(),
+                asked: Mutex::default(),
+            });
+            let (ears, bell) = io::pipe()?;
             let changes = Changes {
                 shared: Arc::clone(&shared),
-                closed,
+                bell: ears,
             };
-            let watcher = Self {
-                shared,
-                _open: open,
-            };
-            Ok((watcher, changes))
+            Ok((Self { shared, bell }, changes))
+        }
+
+        /// Has a run named as if it had written. `false` if that was not possible.
+        pub(in crate::host) fn ask(&self, run: &RunId) -> bool {
+            let mut asked = locked(&self.shared.asked);
+            let was_empty = asked.is_empty();
+            asked.insert(run.clone());
+            // The bell has rung for those who asked before.
+            !was_empty || (&self.bell).write_all(b"!").is_ok()
         }
 
         pub(in crate::host) fn watch(&self, run: &RunId, log: &Path) -> io::Result<()> {
             let mut watched = locked(&self.shared.watched);
-            let wanted = WatchFlags::MODIFY | WatchFlags::DONT_FOLLOW;
-            let number = inotify::add_watch(&self.shared.inotify, log, wanted)?;
-            watched.runs.insert(number, run.clone());
-            let before = watched.numbers.insert(run.clone(), number);
-            if let Some(before) = before.filter(|before| *before != number) {
-                // The file was replaced by another.
-                watched.runs.remove(&before);
-            }
-            Ok(())
+            watched.numbers.entry(run.clone()).or_default();
+            self.shared.arm(&mut watched, run, log)
         }
 
         pub(in crate::host) fn unwatch(&self, run: &RunId) {
             let mut watched = locked(&self.shared.watched);
-            if let Some(number) = watched.numbers.remove(run) {
+            if let Some(Some(number)) = watched.numbers.remove(run) {
                 watched.runs.remove(&number);
                 // The file may be gone, and the watch with it.
                 let _ = inotify::remove_watch(&self.shared.inotify, number);
@@ -90,37 +97,83 @@ mod system {
         }
     }
 
+    impl Shared {
+        /// Asks to be told of the next write.
+        fn arm(&self, watched: &mut Watched, run: &RunId, log: &Path) -> io::Result<()> {
+            let wanted = WatchFlags::MODIFY | WatchFlags::DONT_FOLLOW | WatchFlags::ONESHOT;
+            let number = inotify::add_watch(&self.inotify, log, wanted)?;
+            watched.runs.insert(number, run.clone());
+            let before = watched.numbers.insert(run.clone(), Some(number)).flatten();
+            if let Some(before) = before.filter(|before| *before != number) {
+                // The file was replaced by another.
+                watched.runs.remove(&before);
+            }
+            Ok(())
+        }
+    }
+
     impl Changes {
+        /// To be called before each look at a run that wrote: what is written from now on is told
+        /// of again. Should that fail, nobody is told, and the sweep asks.
+        pub(in crate::host) fn look(&self, run: &RunId, log: &Path) {
+            let mut watched = locked(&self.shared.watched);
+            if watched.numbers.get(run) == Some(&None) {
+                let _ = self.shared.arm(&mut watched, run, log);
+            }
+        }
+
         /// Waits for writes and says whose they are; `None` when nobody watches any more.
         pub(in crate::host) fn next(&self) -> Option<BTreeSet<RunId>> {
             loop {
-                if !self.wait() {
-                    return None;
-                }
-                let numbers = self.read().ok()?;
-                let watched = locked(&self.shared.watched);
-                let runs: BTreeSet<RunId> = numbers
-                    .iter()
-                    .filter_map(|number| watched.runs.get(number).cloned())
-                    .collect();
+                let runs = self.take(None)?;
                 if !runs.is_empty() {
                     return Some(runs);
                 }
             }
         }
 
-        /// `false` when the watcher is gone.
-        fn wait(&self) -> bool {
+        /// The same without waiting: perhaps nobody has written.
+        pub(in crate::host) fn now(&self) -> Option<BTreeSet<RunId>> {
+            self.take(Some(&Timespec::default()))
+        }
+
+        fn take(&self, patience: Option<&Timespec>) -> Option<BTreeSet<RunId>> {
+            let asked = self.wait(patience)?;
+            let numbers = self.read().ok()?;
+            let mut watched = locked(&self.shared.watched);
+            let mut runs = asked;
+            for number in numbers {
+                let Some(run) = watched.runs.remove(&number) else {
+                    continue;
+                };
+                // The system has let go of the file. Who is not watched any more stays so.
+                if let Some(number) = watched.numbers.get_mut(&run) {
+                    *number = None;
+                }
+                runs.insert(run);
+            }
+            Some(runs)
+        }
+
+        /// Who was asked for meanwhile; `None` when the watcher is gone.
+        fn wait(&self, patience: Option<&Timespec>) -> Option<BTreeSet<RunId>> {
             let mut waited = [
                 PollFd::new(&self.shared.inotify, PollFlags::IN),
-                PollFd::new(&self.closed, PollFlags::IN),
+                PollFd::new(&self.bell, PollFlags::IN),
             ];
-            loop {
-                match poll(&mut waited, None) {
-                    Ok(_) => return waited[1].revents().is_empty(),
-                    Err(Errno::INTR) => {}
-                    Err(_) => return false,
+            while let Err(error) = poll(&mut waited, patience) {
+                if error != Errno::INTR {
+                    return None;
                 }
+            }
+            if waited[1].revents().is_empty() {
+                return Some(BTreeSet::new());
+            }
+            let mut asked = locked(&self.shared.asked);
+            // It rings once for all who asked, and what is not there is the end.
+            match (&self.bell).read(&mut [0]) {
+                Ok(1) => Some(std::mem::take(&mut asked)),
+                _ => None,
             }
         }
 
@@ -150,7 +203,7 @@ mod system {
     use std::collections::{BTreeMap, BTreeSet};
     use std::io;
     use std::path::{Path, PathBuf};
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::sync::{Arc, Mutex};
 
     use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -164,29 +217,33 @@ mod system {
     pub(in crate::host) struct Watcher {
         inner: Mutex<RecommendedWatcher>,
         logs: Logs,
+        ask: Sender<RunId>,
     }
 
     /// What was written, as it happens.
     pub(in crate::host) struct Changes {
-        paths: Receiver<PathBuf>,
-        logs: Logs,
+        /// Who wrote, or was asked for.
+        runs: Receiver<RunId>,
     }
 
     impl Watcher {
         pub(in crate::host) fn new() -> io::Result<(Self, Changes)> {
-            let (changed, paths) = channel();
+            let (ask, runs) = channel();
+            let (changed, logs) = (ask.clone(), Logs::default());
+            let watched = Arc::clone(&logs);
             let inner = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
                 for path in event.into_iter().flat_map(|event| event.paths) {
-                    let _ = changed.send(path);
+                    let run = locked(&watched).get(&path).cloned();
+                    let _ = run.map(|run| changed.send(run));
                 }
             });
             let inner = Mutex::new(inner.map_err(io::Error::other)?);
-            let logs = Logs::default();
-            let changes = Changes {
-                paths,
-                logs: Arc::clone(&logs),
-            };
-            Ok((Self { inner, logs }, changes))
+            Ok((Self { inner, logs, ask }, Changes { runs }))
+        }
+
+        /// Has a run named as if it had written. `false` if that was not possible.
+        pub(in crate::host) fn ask(&self, run: &RunId) -> bool {
+            self.ask.send(run.clone()).is_ok()
         }
 
         pub(in crate::host) fn watch(&self, run: &RunId, log: &Path) -> io::Result<()> {
@@ -213,18 +270,18 @@ mod system {
     impl Changes {
         /// Waits for writes and says whose they are; `None` when nobody watches any more.
         pub(in crate::host) fn next(&self) -> Option<BTreeSet<RunId>> {
-            loop {
-                let first = self.paths.recv().ok()?;
-                // Many writes, one look.
-                let paths = std::iter::once(first).chain(self.paths.try_iter());
-                let logs = locked(&self.logs);
-                let runs: BTreeSet<RunId> =
-                    paths.filter_map(|path| logs.get(&path).cloned()).collect();
-                if !runs.is_empty() {
-                    return Some(runs);
-                }
-            }
+            let first = self.runs.recv().ok()?;
+            // Many writes, one look.
+            Some(std::iter::once(first).chain(self.runs.try_iter()).collect())
         }
+
+        /// The same without waiting: perhaps nobody has written.
+        pub(in crate::host) fn now(&self) -> Option<BTreeSet<RunId>> {
+            Some(self.runs.try_iter().collect())
+        }
+
+        /// Every write is told of here.
+        pub(in crate::host) fn look(&self, _run: &RunId, _log: &Path) {}
     }
 }
 
@@ -245,8 +302,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (watcher, changes) = Watcher::new().unwrap();
         let (tell, told) = channel();
+        let folder = directory.path().to_owned();
         let reader = std::thread::spawn(move || {
             while let Some(runs) = changes.next() {
+                for run in &runs {
+                    changes.look(run, &folder.join(run.as_str()));
+                }
                 tell.send(runs).unwrap();
             }
         });
@@ -262,12 +323,46 @@ mod tests {
         std::fs::read(&path).unwrap();
         of_other.write_all(b"x").unwrap();
         assert_eq!(told.recv_timeout(LONG).unwrap(), [other.clone()].into());
+        // Again, after each look.
+        of_other.write_all(b"x").unwrap();
+        assert_eq!(told.recv_timeout(LONG).unwrap(), [other.clone()].into());
         watcher.unwatch(&other);
         of_other.write_all(b"x").unwrap();
         of_one.write_all(b"x").unwrap();
-        assert_eq!(told.recv_timeout(LONG).unwrap(), [one].into());
+        assert_eq!(told.recv_timeout(LONG).unwrap(), [one.clone()].into());
+        // Who is asked for is named without having written, each time.
+        for _ in 0..2 {
+            assert!(watcher.ask(&one));
+            assert_eq!(told.recv_timeout(LONG).unwrap(), [one.clone()].into());
+        }
         drop(watcher);
         reader.join().unwrap();
         assert!(told.try_iter().next().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn between_two_looks_one_write_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let (watcher, changes) = Watcher::new().unwrap();
+        let run = RunId::from_entropy(1);
+        let path = directory.path().join("log");
+        let mut log = std::fs::File::create(&path).unwrap();
+        watcher.watch(&run, &path).unwrap();
+        let mut write = || log.write_all(b"x").unwrap();
+        let told = |changes: &Changes| !changes.now().unwrap().is_empty();
+        assert!(!told(&changes));
+        write();
+        assert!(told(&changes));
+        write();
+        assert!(!told(&changes), "nobody has looked since");
+        changes.look(&run, &path);
+        assert!(!told(&changes));
+        write();
+        assert!(told(&changes));
+        watcher.unwatch(&run);
+        changes.look(&run, &path);
+        write();
+        assert!(!told(&changes), "it is not watched any more");
     }
 }

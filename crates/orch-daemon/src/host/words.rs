@@ -33,8 +33,8 @@ pub(super) fn complete(
         summary.usage = usage;
     }
     let says_nothing = matches!(summary.verdict, Verdict::NoResult);
-    let is_told_by_status = matches!(summary.verdict, Verdict::ByExitStatus);
-    if !says_nothing && !(is_told_by_status && exit != Exit::Code(0)) {
+    let failed_by_status = summary.verdict == Verdict::ByExitStatus && exit != Exit::Code(0);
+    if !(says_nothing || failed_by_status) {
         return None;
     }
     let errors = end_of(&dir.err_log(), ERRORS_BYTES).unwrap_or_default();

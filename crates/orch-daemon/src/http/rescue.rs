@@ -10,7 +10,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use orch_api::types as api;
-use orch_core::Timestamp;
+use orch_core::task::TaskStatus;
+use orch_core::{TaskId, Timestamp};
 use orch_host::git::BranchName;
 use orch_host::trash::{Item, Kind, TrashError};
 use orch_host::workspace::{Rescued, WorkspaceError, Workspaces};
@@ -55,6 +56,7 @@ pub(super) async fn list(
         }
         let refs = kept.rescued.iter();
         all.extend(refs.map(|it| (it.at, of_rescued(it, keep_ms))));
+        all.extend(left(shared)?.iter().map(|left| (None, left.told())));
         all.sort_by_key(|(at, _)| (at.is_none(), *at));
         Ok(all.into_iter().map(|(_, rescue)| rescue).collect())
     })
@@ -65,14 +67,78 @@ pub(super) async fn list(
 enum Found {
     Commits(Rescued),
     Files(Item),
+    Left(Left),
 }
 
-fn find(workspaces: &Workspaces, id: &str) -> Result<Found, CleanupError> {
+fn find(shared: &Shared, workspaces: &Workspaces, id: &str) -> Result<Found, CleanupError> {
+    if let Some(left) = left(shared)?.into_iter().find(|left| left.id() == id) {
+        return Ok(Found::Left(left));
+    }
     match workspaces.trash().item(id) {
         Ok(item) => Ok(Found::Files(item)),
         Err(TrashError::NoSuchItem(_)) => Ok(Found::Commits(workspaces.find_rescued(id)?)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A worktree that is still in its place although its task is done or not known: it was not taken
+/// away, mostly because it holds something that is in no commit.
+struct Left {
+    task: TaskId,
+    path: PathBuf,
+}
+
+impl Left {
+    fn id(&self) -> String {
+        format!("{}.w", self.task)
+    }
+
+    fn told(&self) -> api::Rescue {
+        let why = "still in its place, its task is done or unknown; it may hold what is in no \
+                   commit: a repository, or a file that git refuses";
+        api::Rescue {
+            id: self.id(),
+            kind: "left".to_owned(),
+            task: Some(self.task.to_string()),
+            run: None,
+            why: Some(why.to_owned()),
+            at: None,
+            expires_at: None,
+            reference: None,
+            commit: None,
+            commits: None,
+            path: Some(self.path.display().to_string()),
+            bytes: None,
+            files: None,
+        }
+    }
+}
+
+fn left(shared: &Shared) -> Result<Vec<Left>, CleanupError> {
+    let home = shared.project.worktrees();
+    let unreadable = |source| CleanupError::Io {
+        what: home.display().to_string(),
+        source,
+    };
+    let entries = match std::fs::read_dir(&home) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        let Some(task) = name.to_str().and_then(|name| name.parse::<TaskId>().ok()) else {
+            continue;
+        };
+        let row = shared.read(|reader| reader.task(&task))?;
+        if row.is_none_or(|row| row.status() == TaskStatus::Done) {
+            let path = entry.path();
+            found.push(Left { task, path });
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn show(
@@ -82,9 +148,15 @@ pub(super) async fn show(
     let id = checked_id(id)?;
     at_work(shared, move |shared, workspaces| {
         let keep_ms = shared.config().cleanup.keep_ms;
-        match find(workspaces, &id)? {
+        match find(shared, workspaces, &id)? {
             Found::Commits(rescued) => show_commits(workspaces, &rescued, keep_ms),
             Found::Files(item) => show_files(workspaces, &item, keep_ms),
+            Found::Left(left) => Ok(api::RescueContents {
+                rescue: left.told(),
+                list_of_commits: Vec::new(),
+                list_of_files: Vec::new(),
+                more: true,
+            }),
         }
     })
     .await
@@ -160,7 +232,28 @@ pub(super) async fn restore(
         return Err(Failed::field("to", "bad_path", message));
     }
     at_work(shared, move |shared, workspaces| {
-        match find(workspaces, &id)? {
+        match find(shared, workspaces, &id)? {
+            Found::Commits(_) if to.is_some() => Err(CleanupError::NotFor {
+                option: "--to",
+                id,
+                what: "commits, which are restored as a branch",
+            }),
+            Found::Files(_) | Found::Left(_) if branch.is_some() => Err(CleanupError::NotFor {
+                option: "--branch",
+                id,
+                what: "files, which are restored to a path",
+            }),
+            Found::Left(_) if to.is_some() => Err(CleanupError::NotFor {
+                option: "--to",
+                id,
+                what: "a worktree that was never taken away",
+            }),
+            Found::Left(left) => Ok(api::Restored {
+                id,
+                branch: None,
+                commit: None,
+                path: Some(left.path.display().to_string()),
+            }),
             Found::Commits(rescued) => restore_commits(workspaces, &rescued, branch),
             Found::Files(item) => {
                 let to = to.unwrap_or_else(|| shared.project.restored().join(&item.id));
@@ -203,7 +296,8 @@ pub(super) async fn give_up(
 ) -> Result<Json<api::GivenUp>, Failed> {
     let id = checked_id(id)?;
     at_work(shared, move |shared, workspaces| {
-        match find(workspaces, &id)? {
+        match find(shared, workspaces, &id)? {
+            Found::Left(left) => workspaces.give_up_worktree(&left.task)?,
             Found::Commits(rescued) => workspaces.drop_rescued(&rescued)?,
             Found::Files(item) => workspaces.trash().give_up(&item.id)?,
         }
@@ -307,6 +401,10 @@ impl From<CleanupError> for Failed {
                 conflict("'--branch NAME' makes another one")
             }
             CleanupError::Trash(TrashError::Taken(_)) => conflict("'--to PATH' puts it elsewhere"),
+            CleanupError::NotFor { option, .. } => {
+                let field = option.trim_start_matches('-');
+                Self::field(field, "not_for_this_kind", message)
+            }
             CleanupError::Trash(TrashError::OtherFilesystem(_)) => {
                 conflict("restore it without '--to' and copy it from there")
             }

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `acp` | one message of the agent, as it came |
 //! | `acp_text` | a line of the agent that is no message, as a JSON string |
-//! | `orch_acp` | what the driver itself says: the session, the prompt, an answer to a question, the end |
+//! | `orch_acp` | what the driver says: the session, the prompt, its answers, the end |
 //!
 //! The agent's words are always inside of the first two, so it cannot forge the third.
 //!

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -260,14 +261,20 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 /// Event data for bytes that are not JSON: `{"text": …}`, with `"lossy": true` where bytes that
 /// are not UTF-8 were replaced.
 pub(crate) fn text_data(bytes: &[u8]) -> Box<RawValue> {
-    match String::from_utf8_lossy(bytes) {
-        Cow::Borrowed(text) => raw(&serde_json::json!({ "text": text })),
-        Cow::Owned(text) => raw(&serde_json::json!({ "text": text, "lossy": true })),
+    /// Written as it is: a map made for each line of output would cost more than the line.
+    #[derive(Serialize)]
+    struct Text<'a> {
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        lossy: bool,
+        text: &'a str,
     }
+    let text = String::from_utf8_lossy(bytes);
+    let lossy = matches!(text, Cow::Owned(_));
+    raw(&Text { lossy, text: &text })
 }
 
 /// A value as raw JSON.
-pub(crate) fn raw(value: &serde_json::Value) -> Box<RawValue> {
+pub(crate) fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("a JSON value has no key that is not a string")
 }
 

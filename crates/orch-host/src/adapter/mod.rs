@@ -309,7 +309,7 @@ pub struct Invocation {
     /// Variables this kind of agent needs; the configuration may set others over them.
     pub env: Vec<(String, String)>,
     /// Files it needs, each with its text: they are written into [`Occasion::files`], for nobody
-    /// but the user to read. A name may begin with directories.
+    /// but the user to read.
     pub files: Vec<(&'static str, String)>,
     /// Whether stdin is the prompt file; otherwise it is `/dev/null`.
     pub prompt_on_stdin: bool,

@@ -141,10 +141,23 @@ pub(super) struct ShellReader {
 
 impl ShellReader {
     fn keep(&mut self, bytes: &[u8]) {
+        self.make_room(bytes.len() + 1);
         self.kept.extend_from_slice(bytes);
         self.kept.push(b'\n');
         if self.kept.len() > KEPT_BYTES {
             self.drop_first(self.kept.len() - RESULT_BYTES);
+            self.kept.shrink_to(KEPT_BYTES);
+        }
+    }
+
+    /// A vector that grows by itself doubles, which here is half as much again as is ever used, for
+    /// every agent that writes much.
+    fn make_room(&mut self, bytes: usize) {
+        let wanted = self.kept.len() + bytes;
+        if wanted > self.kept.capacity() {
+            let doubled = (2 * self.kept.capacity()).clamp(1 << 10, KEPT_BYTES);
+            self.kept
+                .reserve_exact(doubled.max(wanted) - self.kept.len());
         }
     }
 
@@ -205,5 +218,23 @@ impl Reader for ShellReader {
             session_id: None,
             warnings: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_written_no_more_memory_is_held_than_is_used() {
+        let mut reader = ShellReader::default();
+        let line = vec![b'x'; 200];
+        for _ in 0..3 * KEPT_BYTES / line.len() {
+            reader.skim(&line);
+            assert!(reader.kept.capacity() <= KEPT_BYTES + line.len() + 1);
+        }
+        reader.skim(&vec![b'x'; 3 * KEPT_BYTES]);
+        assert!(reader.kept.capacity() <= KEPT_BYTES);
+        assert_eq!(reader.kept.len(), RESULT_BYTES);
     }
 }

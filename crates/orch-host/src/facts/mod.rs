@@ -2,6 +2,7 @@
 //!
 //! Whatever cannot be found out is `None` or says why. What follows from it is decided elsewhere.
 
+mod native;
 pub mod program;
 mod service;
 
@@ -9,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use native::native;
 pub use service::{Service, Unit};
 
 use crate::supervise;

@@ -23,7 +23,7 @@ pub(super) fn record(spec: &Spec, agent: &Agent, logs: &Logs, end: End) -> ExitR
         (&logs.out, name::OUT_LOG, record.out_bytes),
         (&logs.err, name::ERR_LOG, record.err_bytes),
     ] {
-        if bytes > 0
+        if bytes != Some(0)
             && let Err(error) = file.sync_all()
         {
             let warning = format!("{name} may not survive a power cut: {error}");
@@ -46,10 +46,14 @@ pub(super) fn leave_word(dir: &Dir, record: ExitRecord) {
 /// What is known of the end.
 pub(super) fn describe(spec: &Spec, agent: &Agent, logs: &Logs, end: End) -> ExitRecord {
     let mut warnings = end.warnings;
-    let (out_bytes, err_bytes) = logs.lengths().unwrap_or_else(|error| {
-        warnings.push(format!("the lengths of the logs are unknown: {error}"));
-        (u64::MAX, u64::MAX)
-    });
+    let lengths = match logs.lengths() {
+        Ok(lengths) => Some(lengths),
+        Err(error) => {
+            warnings.push(format!("the lengths of the logs are unknown: {error}"));
+            None
+        }
+    };
+    let (out_bytes, err_bytes) = lengths.unzip();
     ExitRecord {
         run: spec.run.clone(),
         attempt: spec.attempt,

@@ -84,7 +84,7 @@ impl Dir {
     /// When a file was last written, by the wall clock; `None` if it cannot be told.
     pub(crate) fn modified(&self, name: &str) -> Option<Timestamp> {
         let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let seconds = i64::try_from(stat.st_mtime).ok()?;
+        let seconds = stat.st_mtime;
         let millis = i64::try_from(stat.st_mtime_nsec).ok()? / 1_000_000;
         Some(Timestamp(seconds.checked_mul(1_000)?.checked_add(millis)?))
     }

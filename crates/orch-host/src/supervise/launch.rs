@@ -161,8 +161,13 @@ impl Launcher {
 /// Makes the directory ready. `false` if a shim was here already.
 fn prepare(dir: &RunDir, spec: &Spec) -> io::Result<bool> {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    dir.create()?;
-    let open = Dir::open(dir.path())?;
+    let open = match Dir::open(dir.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            dir.create()?;
+            Dir::open(dir.path())?
+        }
+        opened => opened?,
+    };
     if open.exists(name::STARTED)? || open.exists(name::EXIT_RECORD)? {
         return Ok(false);
     }

@@ -48,7 +48,7 @@ pub use crate::shim::{Limiter, directory_of, shim_main};
 pub use launch::{LaunchError, Launcher, SHIM_COMMAND, forestall};
 pub use news::{News, NewsListener, NewsQuit, What};
 pub use process::present_boot;
-pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned};
+pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned, strays};
 pub(crate) use reaper::{exit_of, exit_told};
 pub use record::{ExitRecord, Leaked, Source};
 #[cfg(target_os = "linux")]

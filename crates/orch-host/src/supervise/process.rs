@@ -213,7 +213,7 @@ pub(crate) fn boot_id() -> String {
     BOOT.get_or_init(system::boot_id).clone()
 }
 
-pub(crate) use system::{marked, read, supervising, table};
+pub(crate) use system::{is_marked, marked, read, supervising, table};
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -313,6 +313,17 @@ mod system {
         })
     }
 
+    /// Whether the environment of a process has a variable of this name. Another user's has not.
+    pub(crate) fn is_marked(pid: i32, name: &str) -> io::Result<bool> {
+        let environment = of_process(pid, "environ")?;
+        let mut entries = environment.split(|byte| *byte == 0);
+        Ok(entries.any(|entry| {
+            entry
+                .strip_prefix(name.as_bytes())
+                .is_some_and(|rest| rest.first() == Some(&b'='))
+        }))
+    }
+
     /// Every living process that was started as `<program> <command> <path>`, where the path ends
     /// with `name`: the directories above may have been moved since.
     pub(crate) fn supervising(command: &str, name: &str) -> io::Result<Vec<Process>> {
@@ -363,6 +374,10 @@ mod system {
 
     pub(crate) fn table() -> io::Result<Vec<Process>> {
         Ok(Vec::new())
+    }
+
+    pub(crate) fn is_marked(_pid: i32, _name: &str) -> io::Result<bool> {
+        Ok(false)
     }
 
     pub(crate) fn marked(_name: &str, _value: &str) -> io::Result<Vec<Process>> {

@@ -21,12 +21,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use orch_core::Timestamp;
 use orch_core::run::Exit;
-use rustix::process::{Pid, WaitIdStatus, WaitOptions, WaitStatus, waitpid};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, WaitStatus, waitid, waitpid,
+};
 
 use super::clock;
 use super::process::{self, Identity};
 #[cfg(target_os = "linux")]
 use super::server::Answer;
+use super::spec::MARKER;
 
 /// What the kernel calls a shim, and an agent until it executes its command.
 pub(crate) const SHIM_NAME: &str = "orch-shim";
@@ -193,6 +197,9 @@ pub fn reap_orphans() -> io::Result<usize> {
     let mut registry = registry();
     let this = rustix::process::getpid().as_raw_pid();
     let mut fetched = forget_ended(&mut registry.unowned)?;
+    if !has_ended_child() {
+        return Ok(fetched);
+    }
     for process in process::table()? {
         if process.parent != this || !process.zombie || registry.owned.contains(&process.pid) {
             continue;
@@ -219,13 +226,41 @@ pub fn reap_orphans() -> io::Result<usize> {
     Ok(fetched)
 }
 
+/// Whether any child of this process has ended and still has its status. Reading the process table
+/// costs three calls for each process of the machine, and once a second there is mostly nothing in
+/// it. Where the system cannot tell, the table does.
+fn has_ended_child() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::All, look), Ok(None) | Err(Errno::CHILD))
+}
+
+/// The living children of this process that nobody can assign: it did not start them, and they
+/// carry no run's marker. They descend from an agent whose shim was killed, and have dropped
+/// everything by which the agent could be told.
+///
+/// # Errors
+/// The process table could not be read.
+pub fn strays() -> io::Result<Vec<(i32, String)>> {
+    let registry = registry();
+    let this = rustix::process::getpid().as_raw_pid();
+    let is_known = |pid: &i32| registry.owned.contains(pid) || registry.unowned.contains(pid);
+    let mut found = Vec::new();
+    for process in process::table()? {
+        let is_mine = process.parent == this && !process.zombie;
+        if is_mine && !is_known(&process.pid) && !process::is_marked(process.pid, MARKER)? {
+            found.push((process.pid, process.name));
+        }
+    }
+    Ok(found)
+}
+
 /// Fetches the statuses of shims, which tell nothing: what a shim has to say is in its record.
 fn forget_ended(unowned: &mut BTreeSet<i32>) -> io::Result<usize> {
     let mut ended = Vec::new();
     for &pid in unowned.iter() {
         match waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
             Ok(None) => {}
-            Ok(Some(_)) | Err(rustix::io::Errno::CHILD) => ended.push(pid),
+            Ok(Some(_)) | Err(Errno::CHILD) => ended.push(pid),
             Err(error) => return Err(error.into()),
         }
     }
@@ -265,7 +300,7 @@ pub(crate) fn status_of_agent_of(shim: &Identity) -> Option<Reaped> {
 fn fetch(pid: i32) -> io::Result<Option<Exit>> {
     match waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
         Ok(Some((_, status))) => Ok(exit_of(status)),
-        Ok(None) | Err(rustix::io::Errno::CHILD) => Ok(None),
+        Ok(None) | Err(Errno::CHILD) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

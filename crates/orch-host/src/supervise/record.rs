@@ -64,10 +64,10 @@ pub struct ExitRecord {
     pub active_ms: Option<u64>,
     /// Processor time of the agent and the children it waited for, milliseconds, if known.
     pub cpu_ms: Option<u64>,
-    /// Length of `out.log`, bytes.
-    pub out_bytes: u64,
-    /// Length of `err.log`, bytes.
-    pub err_bytes: u64,
+    /// Length of `out.log`, bytes, if it could be told.
+    pub out_bytes: Option<u64>,
+    /// Length of `err.log`, bytes, if it could be told.
+    pub err_bytes: Option<u64>,
     /// How many processes of its control group the kernel ended for want of memory while it ran;
     /// 0 also where the system does not tell.
     pub oom_kills: u64,
@@ -85,10 +85,12 @@ impl ExitRecord {
     /// Where the agent's output lies, as evidence: `out.log bytes 0-12, err.log bytes 0-0`.
     #[must_use]
     pub fn logs(&self) -> String {
-        format!(
-            "out.log bytes 0-{}, err.log bytes 0-{}",
-            self.out_bytes, self.err_bytes
-        )
+        let of = |name: &str, bytes: Option<u64>| match bytes {
+            Some(bytes) => format!("{name} bytes 0-{bytes}"),
+            None => format!("{name}, of which nobody could tell the length"),
+        };
+        let out = of("out.log", self.out_bytes);
+        format!("{out}, {}", of("err.log", self.err_bytes))
     }
 
     /// Whether want of memory is why it ended: the kernel's kill, which nobody here had sent,
@@ -169,8 +171,10 @@ struct WireEnded {
     started_at_ms: i64,
     active_ms: Option<u64>,
     cpu_ms: Option<u64>,
-    out_bytes: u64,
-    err_bytes: u64,
+    #[serde(default)]
+    out_bytes: Option<u64>,
+    #[serde(default)]
+    err_bytes: Option<u64>,
     /// Records of before this was counted have none.
     #[serde(default)]
     oom_kills: u64,
@@ -320,8 +324,8 @@ fn from_wire(wire: Wire) -> Result<Record, String> {
             finished_at,
             active_ms: ended.active_ms,
             cpu_ms: ended.cpu_ms,
-            out_bytes: ended.out_bytes,
-            err_bytes: ended.err_bytes,
+            out_bytes: known_length(ended.out_bytes),
+            err_bytes: known_length(ended.err_bytes),
             oom_kills: ended.oom_kills,
             leaked: ended.leaked,
             leaked_count: ended.leaked_count,
@@ -329,6 +333,11 @@ fn from_wire(wire: Wire) -> Result<Record, String> {
             source: ended.source,
         }),
     })
+}
+
+/// Earlier versions wrote the largest number for a length that they could not tell.
+fn known_length(bytes: Option<u64>) -> Option<u64> {
+    bytes.filter(|bytes| *bytes != u64::MAX)
 }
 
 #[cfg(test)]
@@ -349,8 +358,8 @@ pub(crate) mod tests {
             finished_at: Timestamp(9),
             active_ms: Some(4),
             cpu_ms: None,
-            out_bytes: 10,
-            err_bytes: 0,
+            out_bytes: Some(10),
+            err_bytes: Some(0),
             oom_kills: 1,
             leaked: vec![Leaked {
                 pid: 7,

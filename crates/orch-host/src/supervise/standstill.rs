@@ -1,7 +1,7 @@
 //! A shim that a signal keeps from doing anything.
 //!
-//! It holds its lock, so the run counts as supervised; but no limit holds, nobody is asked to end and
-//! no end is recorded for as long as it stands still. Must not know when that is too long.
+//! It holds its lock, so the run counts as supervised; but no limit holds, nobody is asked to end
+//! and no end is recorded for as long as it stands still. Must not know when that is too long.
 
 use std::io;
 

@@ -52,7 +52,7 @@ impl Splitter {
 
     /// Takes the next bytes and gives every line they complete.
     pub fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Located<'_>)) {
-        while let Some(at) = bytes.iter().position(|&byte| byte == b'\n') {
+        while let Some(at) = memchr::memchr(b'\n', bytes) {
             if self.length == 0 {
                 // The usual case needs no copy.
                 let (start, end) = (self.start, self.start + at as u64 + 1);

@@ -42,6 +42,8 @@ use rustix::io::Errno;
 
 /// Longest line of output that an event carries, bytes.
 pub const EMBED_BYTES: usize = 1 << 20;
+/// Most bytes of `out.log` that one call of [`Transcript::advance_a_piece`] reads.
+pub const PIECE_BYTES: u64 = 256 << 10;
 /// Bytes read from `out.log` at once.
 const CHUNK_BYTES: u64 = 256 << 10;
 /// Bytes of events after which they are written.
@@ -202,6 +204,8 @@ pub struct Advance {
     pub events: u64,
     /// Whether the agent has said its final word.
     pub terminal_seen: bool,
+    /// Whether there may be more to read at once.
+    pub more: bool,
 }
 
 /// A transcript that is complete.
@@ -225,6 +229,20 @@ impl Transcript {
         Ok(transcript)
     }
 
+    /// What [`open`](Self::open) and [`finish`](Self::finish) do, for a run that has ended and
+    /// was not read yet, as most short ones: its files are opened once.
+    ///
+    /// # Errors
+    /// As for these two.
+    pub fn of_ended(
+        dir: RunDir,
+        adapter: &'static Adapter,
+        out_bytes: u64,
+        now: Timestamp,
+    ) -> io::Result<Finished> {
+        Self::resume(dir, adapter, Cut::Last)?.finish(out_bytes, now)
+    }
+
     fn resume(dir: RunDir, adapter: &'static Adapter, cut: Cut) -> io::Result<Self> {
         let mut warnings = Vec::new();
         let Files { log, events } = Files::open(&dir, true, &mut warnings)?;
@@ -246,13 +264,30 @@ impl Transcript {
     /// # Errors
     /// A file cannot be read or written. The next call begins with what is on disk.
     pub fn advance(&mut self, now: Timestamp) -> io::Result<Advance> {
+        self.advance_by(u64::MAX, now)
+    }
+
+    /// The same for [`PIECE_BYTES`] at most, so that whoever waits for the end of the run does not
+    /// wait for long.
+    ///
+    /// # Errors
+    /// As for [`advance`](Self::advance).
+    pub fn advance_a_piece(&mut self, now: Timestamp) -> io::Result<Advance> {
+        self.advance_by(PIECE_BYTES, now)
+    }
+
+    fn advance_by(&mut self, most: u64, now: Timestamp) -> io::Result<Advance> {
         self.heal()?;
+        let mut more = false;
         if !self.state.cut {
-            self.read_on(u64::MAX, now, false)?;
+            let limit = self.state.splitter.position().saturating_add(most);
+            self.read_on(limit, now, false)?;
+            more = self.state.splitter.position() == limit;
         }
         self.rest()?;
         Ok(Advance {
             events: self.state.seq,
+            more,
             terminal_seen: self.state.teller.reader.terminal_seen(),
         })
     }
@@ -462,7 +497,10 @@ fn place(what: &str, lies: &serde_json::Value) -> AgentEvent {
 
 /// Reads the bytes at `from`, none at or beyond `limit`, into `chunk`; whether there were any.
 fn read_chunk(log: &File, from: u64, limit: u64, chunk: &mut Vec<u8>) -> io::Result<bool> {
-    let length = CHUNK_BYTES.min(limit.saturating_sub(from)) as usize;
+    // No more room than there are bytes: most runs have few new ones, or none, and a block that is
+    // zeroed for each of them costs more than reading them.
+    let there = log.metadata()?.len().min(limit).saturating_sub(from);
+    let length = CHUNK_BYTES.min(there) as usize;
     chunk.resize(length, 0);
     let mut filled = 0;
     while filled < length {

@@ -14,6 +14,8 @@ use crate::run_dir::RunDir;
 /// Longest line of `events.jsonl` that orch can have written: 1 MiB of output, every byte of it
 /// escaped with six, and what is around it.
 const RECORD_BYTES: u64 = 8 << 20;
+/// Bytes of `events.jsonl` that are read at once.
+const READ_BYTES: usize = 256 << 10;
 /// Most damaged files that are kept; the last one is overwritten.
 const KEPT_ASIDE: u32 = 9;
 /// How often a file may be found damaged. Twice is enough if nobody else writes to it.
@@ -144,7 +146,9 @@ struct Replay<'a> {
 impl Replay<'_> {
     fn run(&mut self, mut events: &File) -> io::Result<Found> {
         events.seek(SeekFrom::Start(0))?;
-        let mut recorded = BufReader::with_capacity(256 << 10, events);
+        // Most are opened when nothing is recorded yet.
+        let length = usize::try_from(events.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut recorded = BufReader::with_capacity(length.clamp(1, READ_BYTES), events);
         let (mut line, mut scratch) = (Vec::new(), Vec::new());
         loop {
             line.clear();

@@ -36,6 +36,8 @@ const MANIFEST: &str = "manifest.json";
 const FILES: &str = "files";
 /// How large it was when it was last measured.
 const SIZE: &str = "size";
+/// The number of the last item that was made.
+const LAST_NUMBER: &str = ".last-number";
 /// Items that are given up and not yet removed.
 const REMOVING: &str = ".removing";
 /// An item without files is being filled right now, or its filling was cut short this long ago.
@@ -175,6 +177,13 @@ impl Trash {
                 items.push(item);
             }
         }
+        // What is named like an item and is none was put there by somebody else: shown, never
+        // followed and never removed.
+        items.extend(self.strangers()?.into_iter().map(|id| Item {
+            id,
+            manifest: None,
+            size: None,
+        }));
         items.sort_by_key(|item| {
             let at = item.manifest.as_ref().map(|manifest| manifest.at);
             (at.is_none(), at, item.id.clone())
@@ -194,7 +203,7 @@ impl Trash {
         let path = self.directory.join(id);
         match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(missing()),
+            Ok(_) => return require_directory(&path).and(Err(missing())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
             Err(error) => return Err(refused("look at", &path)(error)),
         }
@@ -333,6 +342,20 @@ impl Trash {
 
     /// The directories that are named like items.
     fn entries(&self) -> Result<Vec<(String, PathBuf)>> {
+        let named = self.named_like_items()?.into_iter();
+        let directories = named.filter(|(_, _, is_directory)| *is_directory);
+        Ok(directories.map(|(name, path, _)| (name, path)).collect())
+    }
+
+    /// What is named like an item and is no directory.
+    fn strangers(&self) -> Result<Vec<String>> {
+        let named = self.named_like_items()?.into_iter();
+        let others = named.filter(|(_, _, is_directory)| !is_directory);
+        Ok(others.map(|(name, ..)| name).collect())
+    }
+
+    /// What is named like an item, and whether it is a directory.
+    fn named_like_items(&self) -> Result<Vec<(String, PathBuf, bool)>> {
         if !self.is_there()? {
             return Ok(Vec::new());
         }
@@ -342,11 +365,19 @@ impl Trash {
             let entry = entry.map_err(unreadable())?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_directory = entry.file_type().map_err(unreadable())?.is_dir();
-            if is_item_name(&name) && is_directory {
-                found.push((name, entry.path()));
+            if is_item_name(&name) {
+                found.push((name, entry.path(), is_directory));
             }
         }
         Ok(found)
+    }
+
+    /// The highest number that was ever given to an item, as far as that is written down.
+    fn last_number(&self) -> u64 {
+        let text = fs::read_to_string(self.directory.join(LAST_NUMBER));
+        text.ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)
     }
 
     /// The item at `path`; `None` if it never got files.
@@ -363,12 +394,17 @@ impl Trash {
     fn new_item(&self, task: &TaskId) -> Result<(String, PathBuf)> {
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700);
-        let mut number = 1_u64;
+        // A name that a person wrote down must not come to mean something else.
+        let mut number = self.last_number().saturating_add(1);
         loop {
             let id = format!("{task}.t{number}");
             let path = self.directory.join(&id);
             match builder.create(&path) {
-                Ok(()) => return Ok((id, path)),
+                Ok(()) => {
+                    // Should it not be written, the worst is a name that is used again.
+                    let _ = fs::write(self.directory.join(LAST_NUMBER), number.to_string());
+                    return Ok((id, path));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(refused("create", &path)(error)),
             }

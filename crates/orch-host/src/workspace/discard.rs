@@ -98,6 +98,23 @@ impl Workspaces {
         own.iter().try_for_each(|branch| self.discard(task, branch))
     }
 
+    /// Takes the worktree of a task that could not be discarded away as it is, with everything it
+    /// holds. What is in its commits and no other ref leads to gets a rescue ref before.
+    ///
+    /// # Errors
+    /// There is none that is ours, or git or the disk failed.
+    pub fn give_up_worktree(&self, task: &TaskId) -> Result<()> {
+        let _turn = self.turn();
+        let path = self.home()?.join(task.as_str());
+        match self.find(&path)? {
+            Found::Worktree(worktree) => {
+                self.rescue_strays(task, &worktree, &mut Vec::new())?;
+                self.remove_worktree(task, &worktree, "it was given up")
+            }
+            _ => Err(WorkspaceError::NotRescued(format!("{task}.w"))),
+        }
+    }
+
     /// The tasks that have a worktree or a branch here.
     ///
     /// # Errors

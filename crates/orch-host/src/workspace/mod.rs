@@ -24,6 +24,7 @@ mod discard;
 mod include;
 mod land;
 mod prepare;
+mod reflog;
 mod rescue;
 mod save;
 mod snapshot;

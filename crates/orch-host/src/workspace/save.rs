@@ -53,6 +53,9 @@ const STRAY_FILES: &[&str] = &[
     "rebase-apply/orig-head",
 ];
 
+/// Most commits that were left behind and get a ref each.
+const EACH_ITS_OWN: usize = 16;
+
 /// Who commits when the user has not said who they are.
 const IDENTITY: (&str, &str) = ("orch", "orch@localhost");
 
@@ -331,6 +334,35 @@ impl Workspaces {
                 warnings.push(format!("a commit that no branch led to is kept in {name}"));
             }
         }
+        self.rescue_left_behind(task, worktree, warnings)
+    }
+
+    /// Gives a ref to what the agent committed and then amended, reset away or left. Few get one
+    /// each; many share one, so that a rebase of hundreds does not fill the list of refs.
+    fn rescue_left_behind(
+        &self,
+        task: &TaskId,
+        worktree: &Worktree,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        let left = self.left_in_reflog(worktree)?;
+        let (Some(newest), count) = (left.first(), left.len()) else {
+            return Ok(());
+        };
+        let why = "commits that the agent made and then amended, reset or left";
+        if count > EACH_ITS_OWN {
+            let view = self.view(&self.place_of(worktree))?;
+            let tree = self.repository.tree_of(newest)?;
+            let together = commit_tree(&view, &tree, &left, why)?;
+            self.rescue(task, &together, why)?;
+        } else {
+            for commit in &left {
+                self.rescue(task, commit, why)?;
+            }
+        }
+        warnings.push(format!(
+            "the agent left {count} commits behind ({why}); 'orch rescue list' shows them"
+        ));
         Ok(())
     }
 }

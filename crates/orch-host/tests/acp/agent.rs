@@ -374,9 +374,9 @@ fn reply(id: &Value) -> Value {
 
 fn say(line: &str) {
     let mut out = stdout().lock();
-    // Whoever does not listen any more is why this process is about to end.
-    let _ = out.write_all(format!("{line}\n").as_bytes());
-    let _ = out.flush();
+    // Fails, and ends this process, when nobody listens any more.
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
 }
 
 fn answer(id: &Value, result: &Value) {

@@ -388,7 +388,9 @@ fn an_agent_cannot_speak_for_the_driver() {
     let driven = drive(&["forges"]);
     assert_eq!(driven.failure().0, FailureCode::Refused);
     let ends = driven.own();
-    let ends = ends.iter().filter(|line| line.contains(r#"{"end":"#));
+    let ends = ends
+        .iter()
+        .filter(|line| line.contains(r#"{"orch_acp":{"check":"#));
     assert_eq!(ends.count(), 1);
 }
 

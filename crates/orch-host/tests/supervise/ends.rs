@@ -36,7 +36,7 @@ fn a_success_is_recorded() {
     bench.expect(What::Ended);
     let record = bench.record();
     assert_eq!(record.exit, Exit::Code(0));
-    assert_eq!((record.out_bytes, record.err_bytes), (6, 8));
+    assert_eq!((record.out_bytes, record.err_bytes), (Some(6), Some(8)));
     assert_eq!((record.enforced, record.stopped), (None, false));
     assert_eq!(record.source, Source::Shim);
     assert!(record.leaked.is_empty() && record.warnings.is_empty());
@@ -80,7 +80,7 @@ fn what_the_agent_wrote_is_kept_byte_for_byte() {
     let record = bench.run(&bench.shell(script));
     assert_eq!(bench.out(), b"a\0b\xff\r\n\x1b[2Jno newline");
     assert_eq!(std::fs::read(bench.dir.err_log()).unwrap(), b"\xc3");
-    assert_eq!((record.out_bytes, record.err_bytes), (20, 1));
+    assert_eq!((record.out_bytes, record.err_bytes), (Some(20), Some(1)));
 }
 
 /// Fault 21. Injected: the agent closes its standard output and error and works on. Held: it counts

@@ -104,7 +104,9 @@ fn an_end_that_the_shim_saw_is_known_though_it_died_before_it_recorded_it() {
     wait_for_end(agent);
     // The shim is woken by the end; it leaves word before it does anything else.
     let reserve = bench.dir.path().join("exit.reserve");
+    let give_up = Instant::now() + Duration::from_secs(60);
     while std::fs::read(&reserve).unwrap().first() != Some(&b'{') {
+        assert!(Instant::now() < give_up, "the shim left no word");
         std::thread::yield_now();
     }
     bench.kill_shim();
@@ -118,7 +120,7 @@ fn an_end_that_the_shim_saw_is_known_though_it_died_before_it_recorded_it() {
     assert_ne!(stop(&bench.dir).unwrap(), StopSent::Nothing);
 }
 
-/// Promise 15.
+/// Promise 3.
 fn what_an_agent_left_behind_is_not_taken_for_it_when_its_shim_died_at_once() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();

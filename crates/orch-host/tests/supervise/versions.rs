@@ -79,7 +79,7 @@ impl Earlier {
 /// work, and its shim, which is still the earlier one, records the end. Held: the end is read as it
 /// was written.
 ///
-/// Promises 12, 26.
+/// Promise 12.
 fn the_record_of_an_earlier_shim_is_read() {
     let files = ["spec.json", "started", "pid.json", "exit.json"].map(|name| (name, name));
     let earlier = Earlier::new(RUN, &files);
@@ -90,7 +90,7 @@ fn the_record_of_an_earlier_shim_is_read() {
     assert_eq!((record.run, record.attempt), (earlier.run, ATTEMPT));
     assert_eq!(record.started_at, STARTED_AT);
     assert_eq!(record.finished_at, Timestamp(1_795_380_640_242));
-    assert_eq!((record.out_bytes, record.err_bytes), (5, 7));
+    assert_eq!((record.out_bytes, record.err_bytes), (Some(5), Some(7)));
     assert_eq!((record.active_ms, record.cpu_ms), (Some(20), Some(0)));
     assert_eq!(record.source, Source::Shim);
     assert!(record.warnings.is_empty() && record.leaked.is_empty());
@@ -128,7 +128,7 @@ fn an_earlier_shim_at_work_is_recognised() {
 /// rows of then name no boot. Held: the files, which were flushed then, tell of the restart; a run
 /// that had not passed its gate is started as it would have been.
 ///
-/// Promises 10, 26.
+/// Promise 10.
 fn an_earlier_run_without_a_boot_in_its_row_is_judged_by_its_files() {
     for files in [&["started", "pid.json"][..], &["started"]] {
         let files: Vec<_> = files.iter().map(|name| (*name, *name)).collect();
@@ -142,7 +142,7 @@ fn an_earlier_run_without_a_boot_in_its_row_is_judged_by_its_files() {
 /// Fault 45. Injected: an earlier daemon wrote down what to start and was killed; a newer one starts
 /// the shim. Held: the agent is started as was written.
 ///
-/// Promise 26.
+/// Promise 12.
 fn the_spec_of_an_earlier_daemon_is_followed() {
     let earlier = Earlier::new(RUN, &[("spec.json", "spec.json")]);
     assert!(shim_of(&earlier.dir).success());

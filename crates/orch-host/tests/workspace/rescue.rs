@@ -242,7 +242,9 @@ fn what_was_cut_short_is_completed() {
     .unwrap();
     trash.sweep().unwrap();
     trash.sweep().unwrap();
-    assert_eq!(fs::read_dir(trash.directory()).unwrap().count(), 0);
+    let left = fs::read_dir(trash.directory()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".last-number"]);
 }
 
 /// An agent made its own worktree unwritable, locked it and replaced it: it still goes, or stays
@@ -314,4 +316,111 @@ fn a_moved_repository_takes_its_rescues_along() {
         .restore(&format!("{job}.t1"), &moved.join("back"))
         .unwrap();
     assert_eq!(read(&moved.join("back/only.ignored")), "y");
+}
+
+/// Commits that an agent amended, reset away, or made on a detached `HEAD` that it left survive the
+/// end of the run and of the worktree, each on a ref of its own.
+#[test]
+fn commits_that_are_only_in_the_reflog_are_kept() {
+    let fixture = Fixture::new();
+    let workspaces = fixture.workspaces();
+    let job = Job::new(&workspaces, 1);
+    let tree = job.prepare();
+    let commit = |text: &str| {
+        write(&tree.join("work"), text);
+        fixture.ok_in(&tree, ["add", "work"]);
+        fixture.ok_in(&tree, ["commit", "-qm", text]);
+        fixture.ok_in(&tree, ["rev-parse", "HEAD"])
+    };
+    let amended = commit("amended");
+    write(&tree.join("work"), "amendment");
+    fixture.ok_in(&tree, ["commit", "-qa", "--amend", "-m", "amendment"]);
+    let below = commit("reset away first");
+    let reset = commit("reset away");
+    fixture.ok_in(&tree, ["reset", "-q", "--hard", "HEAD~2"]);
+    fixture.ok_in(&tree, ["checkout", "-q", "--detach"]);
+    let detached = commit("detached");
+    fixture.ok_in(&tree, ["checkout", "-q", &job.branch]);
+
+    let saved = job.save();
+    let told = saved.warnings.join("; ");
+    assert!(told.contains("4 commits"), "{told}");
+    let kept = |refs: Vec<_>| {
+        let names = refs
+            .iter()
+            .map(|it: &orch_host::workspace::Rescued| it.commit.to_string());
+        names.collect::<std::collections::BTreeSet<String>>()
+    };
+    // One on top of the other needs one ref.
+    let wanted = [&amended, &reset, &detached].map(String::clone);
+    assert_eq!(kept(workspaces.rescued().unwrap()), wanted.clone().into());
+    // Again, and the worktree gone: still the same, and nothing is said twice.
+    assert_eq!(job.save().warnings, Vec::<String>::new());
+    job.discard().unwrap();
+    fixture.git(["reflog", "expire", "--expire=now", "--all"]);
+    fixture.git(["gc", "-q", "--prune=now"]);
+    for oid in wanted.iter().chain([&below]) {
+        assert!(fixture.exists(oid), "{oid}");
+    }
+}
+
+/// A rebase of many commits takes one ref and not one each.
+#[test]
+fn many_commits_that_were_left_behind_share_a_ref() {
+    let fixture = Fixture::new();
+    let workspaces = fixture.workspaces();
+    let job = Job::new(&workspaces, 1);
+    let tree = job.prepare();
+    let mut left = Vec::new();
+    for number in 0..20 {
+        let text = format!("version {number}");
+        let amend: &[&str] = if number == 0 { &[] } else { &["--amend"] };
+        let commit = ["commit", "-q", "--allow-empty", "-m", &text];
+        fixture.ok_in(&tree, commit.iter().chain(amend));
+        left.push(fixture.ok_in(&tree, ["rev-parse", "HEAD"]));
+    }
+    left.pop();
+    job.save();
+    assert_eq!(workspaces.rescued().unwrap().len(), 1);
+    job.discard().unwrap();
+    fixture.git(["reflog", "expire", "--expire=now", "--all"]);
+    fixture.git(["gc", "-q", "--prune=now"]);
+    assert!(left.iter().all(|oid| fixture.exists(oid)));
+}
+
+/// What is in the trash's place for an item and is none is shown and never followed, and the name
+/// of an item is not given a second time.
+#[test]
+fn a_link_in_the_trash_is_shown_and_names_are_not_used_again() {
+    let fixture = Fixture::new();
+    let (trash, workspaces) = (fixture.trash(), fixture.workspaces());
+    let job = Job::new(&workspaces, 1).task;
+    let thing = fixture.root.join("thing");
+    let keep = || {
+        write(&thing, "kept");
+        let manifest = Manifest::now(Kind::Aside, &job, "of the test", &thing);
+        trash.keep(&thing, &manifest).unwrap()
+    };
+    let first = keep();
+    trash.give_up(&first).unwrap();
+    trash.sweep().unwrap();
+    assert_ne!(keep(), first);
+
+    let link = format!("{job}.t77");
+    symlink("/etc", trash.directory().join(&link)).unwrap();
+    let items = trash.items().unwrap();
+    let found = items.iter().find(|item| item.id == link).unwrap();
+    assert_eq!(found.manifest, None);
+    for refused in [
+        trash.restore(&link, &fixture.root.join("back")),
+        trash.give_up(&link),
+        trash.measure(&link).map(drop),
+    ] {
+        assert!(
+            matches!(refused, Err(TrashError::NotOurs { .. })),
+            "{refused:?}"
+        );
+    }
+    trash.sweep().unwrap();
+    assert!(trash.directory().join(&link).is_symlink());
 }

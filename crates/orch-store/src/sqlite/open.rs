@@ -174,11 +174,13 @@ fn raw(path: &Path) -> Answer<rusqlite::Connection> {
     // Otherwise SQLite compiles a prepared statement anew whenever other values are bound to it,
     // to choose a better plan for them. The plans here do not depend on values.
     inner.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // The cache holds what a transaction touches many times over; what is beyond it comes from the
+    // system's own at the price of a copy. Larger, it would fill for days and look like a leak.
     // The file lies in somebody's repository: what its schema says is not trusted more than needed.
     batch(
         &inner,
         "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -16384",
+         PRAGMA cache_size = -4096",
     )?;
     Ok(inner)
 }

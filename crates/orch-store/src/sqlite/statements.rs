@@ -108,7 +108,9 @@ pub(super) const TASK_IDS: &str =
     "SELECT id FROM task WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
 
 pub(super) static INSERT_RUN: Built = Built::new(|| insert("run", &RUN_COLUMNS));
-pub(super) static UPDATE_RUN: Built = Built::new(|| update("run", &RUN_COLUMNS, &["id", "task"]));
+/// Task and agent of a run never change; to set what is in an index rewrites the index.
+pub(super) static UPDATE_RUN: Built =
+    Built::new(|| update("run", &RUN_COLUMNS, &["id", "task", "agent"]));
 pub(super) static RUN_BY_ID: Built =
     Built::new(|| select("", "run", &RUN_COLUMNS, "WHERE id = ?1"));
 pub(super) const RUN_SEQ: &str = "SELECT seq FROM run WHERE id = ?1";

@@ -63,7 +63,7 @@ fn failed(name: &str, error: UserError) -> Check {
     let check = check(name, Verdict::Problem, parts.join(": "));
     match error.details.hint {
         Some(hint) => check.mend(hint),
-        None => check,
+        None => check.mend("mend what is named, and ask again: orch doctor"),
     }
 }
 
@@ -138,7 +138,7 @@ fn git() -> Check {
     match version(&said) {
         Some(found) if found >= GIT_LEAST => check("git", Verdict::Ok, said),
         Some(_) => check("git", Verdict::Problem, format!("{said} is too old")).mend(install),
-        None => check("git", Verdict::Warning, format!("says '{said}'")),
+        None => check("git", Verdict::Warning, format!("says '{said}'")).mend(install),
     }
 }
 
@@ -343,17 +343,23 @@ fn agent(agent: &AgentEntry, root: &Path) -> Check {
         |program| Some(program.as_str()),
     );
     let command = agent.command.as_deref().or(usual).unwrap_or(&agent.adapter);
-    command_of(agent.name.as_str(), &agent.adapter, command, root)
+    // Without a usual program the command is a whole line, of which a shell may read more.
+    let named = match usual {
+        Some(_) => Some(command),
+        None => orch_daemon::plain_program(command),
+    };
+    command_of(agent.name.as_str(), &agent.adapter, command, named, root)
 }
 
 /// Whether the program of an agent's command is there, where that can be told.
-fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
+fn command_of(
+    agent: &str,
+    adapter: &str,
+    command: &str,
+    named: Option<&str>,
+    root: &Path,
+) -> Check {
     let name = format!("agent {agent}");
-    let named = match adapter {
-        // Here the command is the user's own words.
-        "acp" | "shell" => orch_daemon::plain_program(command),
-        _ => Some(command),
-    };
     let Some(program) = named else {
         return check(&name, Verdict::Ok, format!("a shell runs: {command}"));
     };
@@ -363,7 +369,10 @@ fn command_of(agent: &str, adapter: &str, command: &str, root: &Path) -> Check {
             &name,
             Verdict::Warning,
             format!("no program '{program}' in PATH"),
-        ),
+        )
+        .mend(format!(
+            "install it, or: orch agent edit {agent} --command COMMAND"
+        )),
         None => check(
             &name,
             Verdict::Problem,
@@ -411,7 +420,11 @@ mod tests {
     #[test]
     fn only_a_plain_command_can_lack_its_program() {
         let status = |adapter: &str, command: &str| {
-            command_of("a", adapter, command, Path::new("/")).verdict
+            let named = match adapter {
+                "shell" => orch_daemon::plain_program(command),
+                _ => Some(command),
+            };
+            command_of("a", adapter, command, named, Path::new("/")).verdict
         };
         for command in [
             "cd src && make",

@@ -13,6 +13,10 @@ use crate::printer::{Label, Printer};
 use crate::untrusted::Untrusted;
 use crate::view;
 
+/// Most of a text's beginning and most of its end that a person is shown, bytes: some hundred lines
+/// each. A result may have megabytes.
+const SHOWN_BYTES: usize = 16 << 10;
+
 /// Shows what the id names.
 pub fn run(context: &Context, args: &Show) -> Result<Ending> {
     let client = context.client()?;
@@ -249,10 +253,34 @@ impl<'a> Sheet<'a> {
         };
         let name = self.printer.painted(Label::Faint, &format!("{name}:"));
         self.text.push_str(&format!("\n{name}\n"));
-        for line in Untrusted::block(value).to_string().lines() {
+        let (begin, left_out, end) = ends_of(value);
+        self.lines(begin);
+        if left_out > 0 {
+            let said = format!("({left_out} bytes left out; with --json there is all of it)");
+            let said = self.printer.painted(Label::Faint, &said);
+            self.text.push_str(&format!("  {said}\n"));
+            self.lines(end);
+        }
+    }
+
+    fn lines(&mut self, text: &str) {
+        for line in Untrusted::block(text).to_string().lines() {
             self.text.push_str(&format!("  {line}\n"));
         }
     }
+}
+
+/// The beginning and the end of a text that a person would not read whole, and how many bytes are
+/// between them. A shorter one is all beginning.
+fn ends_of(text: &str) -> (&str, usize, &str) {
+    if text.len() <= 2 * SHOWN_BYTES {
+        return (text, 0, "");
+    }
+    let (begin, end) = (
+        text.floor_char_boundary(SHOWN_BYTES),
+        text.ceil_char_boundary(text.len() - SHOWN_BYTES),
+    );
+    (&text[..begin], end - begin, &text[end..])
 }
 
 #[cfg(test)]
@@ -262,6 +290,24 @@ mod tests {
     use crate::printer::Surroundings;
     use crate::printer::tests::printer;
     use crate::view::tests as examples;
+
+    #[test]
+    fn of_a_text_of_megabytes_both_ends_are_shown() {
+        let short = "x".repeat(2 * SHOWN_BYTES);
+        assert_eq!(ends_of(&short), (&*short, 0, ""));
+        let long = format!("begin{}end", "\u{20ac}".repeat(1 << 20));
+        let (begin, left_out, end) = ends_of(&long);
+        assert!(begin.starts_with("begin\u{20ac}") && end.ends_with("\u{20ac}end"));
+        assert_eq!(begin.len() + left_out + end.len(), long.len());
+        assert!(begin.len() <= SHOWN_BYTES && end.len() <= SHOWN_BYTES);
+
+        let (printer, out, _) = printer(&Global::default(), &Surroundings::default());
+        let mut run = examples::run("run_1m3k9q2x4d1v", "tsk_7m3k9q2x4d1v", "completed");
+        run.result = Some(long);
+        run_in_full(&printer, &run).unwrap();
+        let text = out.text();
+        assert!(text.len() < 3 * SHOWN_BYTES && text.contains("bytes left out"));
+    }
 
     #[test]
     fn a_task_in_full() {

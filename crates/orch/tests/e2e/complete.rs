@@ -110,7 +110,8 @@ fn events_can_be_followed_while_the_agent_works() {
     assert_eq!(daemon.drain(), Some(0));
 }
 
-/// Fault 27. Injected: titles, descriptions and output of agents with escape sequences of every kind.
+/// Fault 27. Injected: titles, descriptions and output of agents that clear the screen, write
+/// to the clipboard, begin with a C1 control or turn the direction of the text.
 /// Held: seven commands print none of them; what they print is text and orch's own colours.
 #[test]
 fn no_escape_sequence_reaches_the_terminal() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use orch_field::{Project, fifo, text};
+use orch_field::{Project, fifo, text, until};
 
 const AGENTS: &str = "\
 [agents.worker]\nadapter = \"shell\"\ncommand = '''
@@ -89,14 +89,9 @@ fn open_gate_for(project: &Project, count: usize) {
         .unwrap();
     std::io::Write::write_all(&mut &gate, "go\n".repeat(count).as_bytes()).unwrap();
     // Closed only when every agent has read: the ledger says so.
-    while fs::read_to_string(project.outside("ledger"))
-        .unwrap()
-        .matches("end ")
-        .count()
-        < count
-    {
-        std::thread::yield_now();
-    }
+    orch_field::until_said("end ", count, || {
+        fs::read_to_string(project.outside("ledger")).unwrap()
+    });
 }
 
 fn check_recorded(project: &Project, tasks: &[String]) {
@@ -230,9 +225,7 @@ fn an_agent_whose_directory_is_removed_keeps_the_next_attempt_waiting() {
     daemon.wait_for_events("run_running", 1);
     let run = project.last_run(&task);
     // It has printed, and that has been read: its transcript was open, and is to be opened again.
-    while !has_events(&project, &run) {
-        std::thread::yield_now();
-    }
+    until("its events", || has_events(&project, &run).then_some(()));
     fs::remove_dir_all(project.run_dir(&run)).unwrap();
     let removed = daemon.wait_for(|line| line["message"].to_string().contains("was removed while"));
     assert_eq!(removed["run"], run["id"]);
@@ -272,9 +265,15 @@ fn a_daemon_whose_state_is_removed_says_so_and_leaves_its_agents_alone() {
     daemon.wait_for_events("run_running", 1);
     // What the daemon or the shim is only just writing keeps its directory from going; there is no
     // event for that.
-    while let Err(error) = fs::remove_dir_all(project.root().join(".orch")) {
-        assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty);
-    }
+    until("an empty directory", || {
+        let removed = fs::remove_dir_all(project.root().join(".orch"));
+        let error = removed.err().map(|error| error.kind());
+        assert!(matches!(
+            error,
+            None | Some(std::io::ErrorKind::DirectoryNotEmpty)
+        ));
+        error.is_none().then_some(())
+    });
     let said = daemon.wait_for(|line| line["event"] == "state_lost");
     assert!(text(&said, "message").contains("removed or replaced"));
     let code = daemon.ended();

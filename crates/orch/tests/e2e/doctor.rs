@@ -127,3 +127,18 @@ fn an_empty_database_is_not_whole() {
     let checks = String::from_utf8(project.output(&["doctor", "--deep"]).stdout).unwrap();
     assert!(!checks.contains("every page is whole"), "{checks}");
 }
+
+/// The branch that work is to land on is gone: doctor says so and how to mend it.
+#[test]
+fn a_target_branch_that_is_gone_is_a_problem() {
+    let project = Project::new(AGENTS);
+    project.git(&["branch", "-m", "main", "trunk"]);
+    let (checks, code) = doctor(&project, &[]);
+    let found = check(&checks, "target branch");
+    assert_eq!((&found["status"], code), (&"problem".into(), Some(1)));
+    assert!(text(found, "detail").contains("'main'"), "{found}");
+    assert!(text(found, "hint").contains("project.target"), "{found}");
+    for it in &checks {
+        assert!(it["status"] == "ok" || it["hint"].is_string(), "{it}");
+    }
+}

@@ -50,9 +50,12 @@ fn the_worked_example_works() {
     let logs = project.ok(&["logs", text(&run, "id")]);
     assert!(logs.contains("I look at the files."), "{logs}");
 
-    let tested = project.json(&["agent", "test", "tim"]);
-    let checks = tested["checks"].to_string();
-    assert!(checks.contains("tiny-agent 1.2.3"), "{checks}");
+    // It does not do what the test asks for, and that is told.
+    let tested = project.output(&["agent", "test", "tim"]);
+    let said = orch_field::lossy(&tested.stdout);
+    assert_eq!(tested.status.code(), Some(1), "{said}");
+    assert!(said.contains("tiny-agent 1.2.3"), "{said}");
+    assert!(said.contains("says success and wrote nothing"), "{said}");
     let kinds = project.json(&["agent", "adapters"]).to_string();
     assert!(kinds.contains("\"tiny\""), "{kinds}");
 }

@@ -43,9 +43,8 @@ impl Waiting {
             .write(true)
             .open(self.project.outside("gate"));
         std::io::Write::write_all(&mut gate.unwrap(), b"go\n").unwrap();
-        while !self.project.outside("ledger").exists() {
-            std::thread::yield_now();
-        }
+        let ledger = self.project.outside("ledger");
+        orch_field::until("the agent's end", || ledger.exists().then_some(()));
     }
 
     fn shim(&self) -> Pid {
@@ -124,8 +123,7 @@ fn delivery_trouble_changes_no_outcome() {
     let project = Project::new(
         "[agents.worker]\nadapter = \"shell\"\ncommand = '''
 run=$(dirname \"$ORCH_PROMPT_FILE\")
-rm -f \"$run/run.json\"
-mkdir -p \"$run/run.json/in the way\"
+until mkdir -p \"$run/run.json/in the way\" 2>/dev/null; do rm -f \"$run/run.json\"; done
 echo done
 '''\n[defaults]\nworkspace = \"shared\"\nreview = \"auto\"\n",
     );

@@ -313,7 +313,9 @@ fn a_deletion_that_was_cut_short_is_completed_and_a_missing_row_is_not_one() {
     daemon.wait_for_events("rescue_given_up", 1);
     assert!(!worktree.exists() && !project.run_dir(&ended).exists());
     assert!(unknown.exists() && orphan.exists());
-    assert_eq!(rescues(&project).len(), 3);
+    let kept = rescues(&project);
+    assert_eq!(kept.len(), 4, "{kept:?}");
+    assert_eq!(id_of(&kept, "left"), "tsk_000000000000.w");
     assert_eq!(daemon.drain(), Some(0));
 }
 
@@ -343,4 +345,49 @@ fn a_trash_that_is_too_large_gives_up_what_git_has_and_tells_the_rest() {
     assert_eq!(kinds.len(), 2, "{kinds:?}");
     assert!(!kinds.contains(&"worktree".into()), "{kinds:?}");
     assert_eq!(daemon.drain(), Some(0));
+}
+
+/// A worktree that could not be taken away with its deleted task, because it holds a repository of
+/// its own, is listed and can be given up; options that mean nothing for what is restored are
+/// refused.
+#[test]
+fn what_was_left_in_its_place_is_listed_and_odd_options_are_refused() {
+    let project = Project::new(
+        "[agents.shell]\nadapter = \"shell\"\n\
+         command = 'if grep -q nests \"$ORCH_PROMPT_FILE\"; then git init -q inner; \
+         echo x > inner/file; fi; echo y > outer; exit 1'\nmax_parallel = 2\n\
+         [defaults]\nmax_attempts = 1\n",
+    );
+    let task = project.add("nests", &[]);
+    let other = project.add("is plain", &[]);
+    project.output(&["run", &task, &other]);
+    project.ok(&["task", "delete", &task]);
+    project.ok(&["task", "delete", &other]);
+    let kept = rescues(&project);
+    let left = id_of(&kept, "left").to_owned();
+    let found = kept.iter().find(|it| it["id"] == *left).unwrap();
+    let path = std::path::PathBuf::from(text(found, "path"));
+    assert!(path.join("inner/file").exists());
+    let refused = project.fails(2, &["rescue", "restore", &left, "--branch", "b"]);
+    assert!(refused.contains("--branch"), "{refused}");
+    let restored = project.json(&["rescue", "restore", &left]);
+    assert_eq!(restored["path"], found["path"]);
+
+    let commits = id_of(&kept, "commits");
+    let refused = project.fails(2, &["rescue", "restore", commits, "--to", "there"]);
+    assert!(refused.contains("--to"), "{refused}");
+    let of_run = id_of(&kept, "run");
+    let refused = project.fails(2, &["rescue", "restore", of_run, "--branch", "b"]);
+    assert!(refused.contains("--branch"), "{refused}");
+
+    // Given up it goes to the trash, with everything that is in it.
+    project.ok(&["rescue", "drop", &left]);
+    assert!(!path.exists());
+    let kept = rescues(&project);
+    assert!(kept.iter().all(|it| it["id"] != *left));
+    let holds_it = |it: &&Value| {
+        let path = it["path"].as_str().unwrap_or_default();
+        it["kind"] == "worktree" && std::path::Path::new(path).join("inner/file").exists()
+    };
+    assert_eq!(kept.iter().filter(holds_it).count(), 1, "{kept:?}");
 }

@@ -48,9 +48,7 @@ impl Field {
             .open(self.project.outside("gate"))
             .unwrap();
         std::io::Write::write_all(&mut &gate, "go\n".repeat(count).as_bytes()).unwrap();
-        while self.ledger().matches("end ").count() < count {
-            std::thread::yield_now();
-        }
+        orch_field::until_said("end ", count, || self.ledger());
     }
 
     /// Starts two agents and waits until both are at work.
@@ -60,9 +58,7 @@ impl Field {
             .to_vec();
         let mut daemon = self.serve();
         daemon.wait_for_events("run_running", 2);
-        while self.ledger().matches("start ").count() < 2 {
-            std::thread::yield_now();
-        }
+        orch_field::until_said("start ", 2, || self.ledger());
         (daemon, tasks)
     }
 }

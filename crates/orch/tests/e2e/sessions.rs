@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use orch_field::{Project, text};
 
-/// A result event as Claude Code prints it.
+/// The first event of a session as Claude Code prints it.
+const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s1","model":"m"}"#;
+/// A result event of it.
 const SUCCESS: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"all good","session_id":"s1","usage":{"input_tokens":1000000,"output_tokens":100000}}"#;
 const FAILURE: &str = r#"{"type":"result","subtype":"success","is_error":true,"result":"it broke","session_id":"s1"}"#;
 
@@ -35,10 +37,11 @@ fn runs(project: &Project, task: &str) -> Vec<Value> {
 }
 
 fn says(line: &str) -> String {
-    format!("cat <<'END'\n{line}\nEND\n")
+    format!("cat <<'END'\n{INIT}\n{line}\nEND\n")
 }
 
 /// Whether an agent that is driven as Claude Code is can go on with a session at all.
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 fn can_resume() -> bool {
     let claude = orch_host::adapter::find("claude").unwrap();
     if !claude.capabilities.resume {

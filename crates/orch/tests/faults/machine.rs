@@ -2,31 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use orch_field::{Project, Served, fifo};
 
-/// When a test gives up waiting. Far above what a busy machine needs.
-const GIVE_UP: Duration = Duration::from_secs(120);
-/// Between two looks, where there is nothing to wait for.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Looks until `seen` sees something.
-#[track_caller]
-pub fn until<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
-    let give_up = Instant::now() + GIVE_UP;
-    loop {
-        if let Some(found) = seen() {
-            return found;
-        }
-        assert!(Instant::now() < give_up, "waited in vain: {what}");
-        // tidy: what is looked for in the process table and on disk gives no event
-        std::thread::sleep(LOOK);
-    }
-}
+pub use orch_field::until;
 
 /// Lets a fault last: the time is what is injected, nothing is waited for.
 pub fn let_it_last(time: Duration) {

@@ -254,6 +254,42 @@ fn cancelled_means_dead_whatever_the_agent_does_against_it() {
     assert_eq!(daemon.drain(), Some(0));
 }
 
+/// Fault 22. Injected: the supervisor of an agent is killed that has left a process behind which forked
+/// twice, has a session and an empty environment of its own and holds no descriptor. Held: the end of
+/// the agent is recorded with its exit status, and the run's warnings name the process, which is not
+/// ended, since nobody can tell whose it is.
+///
+/// Promises 2, 13, 16.
+#[test]
+fn what_nobody_can_assign_is_named_and_not_ended() {
+    let project = project(
+        "[agents.daemonizer]\nadapter = \"shell\"\nenv = { GATE = \"$GATE\" }\ncommand = '''\n\
+         (setsid env -i /bin/sh -c 'echo $$ > \"$1\"; exec <&- >&- 2>&-; \
+          while :; do /bin/sleep 600; done' sh \"$GATE.left\" &)\n\
+         read nothing < \"$GATE\"; exit 3\n'''\n",
+    );
+    let mut gate = Gate::new(&project);
+    let left = project.outside("gate.left");
+    orch_field::fifo(&left);
+    let task = project.add("task", &[]);
+    let mut daemon = serve_at_gate(&project);
+    let left: i32 = fs::read_to_string(&left).unwrap().trim().parse().unwrap();
+    daemon.wait_for_events("run_running", 1);
+    let run = project.last_run(&task);
+    agent_of(&project, &run);
+    send(shim_of(&project, &run), Signal::KILL);
+    gate.open(1);
+    daemon.wait_for(|line| line["event"] == "run_ended");
+    let run = project.last_run(&task);
+    let lives = is_alive(left);
+    send(left, Signal::KILL);
+    assert!(lives, "it was ended");
+    assert_eq!(run["exit_code"], 3, "{run}");
+    let warnings = run["warnings"].to_string();
+    assert!(warnings.contains(&format!("pid {left}")), "{warnings}");
+    assert_eq!(daemon.drain(), Some(0));
+}
+
 /// Fault 23. Injected: a fork bomb whose processes ignore TERM and leave their group, in a control group
 /// of 512 processes, in which the daemon is, too.
 /// Held: the daemon answers within a second, the task can be cancelled, and the bomb is gone soon

@@ -19,9 +19,7 @@ exit 0
 [defaults]\nreview = \"auto\"\n[retry]\nbase = \"100ms\"\nmax = \"200ms\"\n";
 
 fn wait_for_starts(outside: &Outside, count: usize) {
-    while outside.ledger().matches("start ").count() < count {
-        std::thread::yield_now();
-    }
+    orch_field::until_said("start ", count, || outside.ledger());
 }
 
 /// Fault 36. Injected: the worktree of a task is removed while its agent works in it. Held: the
@@ -131,7 +129,7 @@ fn a_worktree_without_room_is_made_when_there_is_room() {
 /// ends. Held: its end waits for room rather than count the work as none; then the work is
 /// committed and lands.
 ///
-/// Promises 8, 23.
+/// Promise 23.
 #[test]
 fn work_that_finds_no_room_for_its_commit_waits_for_it() {
     if !own_mounts("repository::work_that_finds_no_room_for_its_commit_waits_for_it") {

@@ -62,9 +62,7 @@ impl Outside {
 
     /// Waits until so many agents have done all they do.
     pub fn wait_for_ends(&self, count: usize) {
-        while self.ledger().matches("end ").count() < count {
-            std::thread::yield_now();
-        }
+        orch_field::until_said("end ", count, || self.ledger());
     }
 }
 

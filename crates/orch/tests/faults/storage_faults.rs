@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use orch_api::client::TaskQuery;
-use orch_field::{Project, text};
+use orch_field::{Project, text, until};
 use serde_json::Value;
 
 use crate::disk::Faults;
@@ -38,9 +38,7 @@ fn a_record_that_cannot_be_made_durable_is_written_again() {
     assert_eq!(project.last_run(&tasks[0])["status"], "completed");
     let second = format!("{}/exit.", text(&runs[1], "id"));
     // It has failed and been tried again.
-    while faults.hits(&second) < 2 {
-        std::thread::yield_now();
-    }
+    until("two failures", || (faults.hits(&second) >= 2).then_some(()));
     assert_eq!(project.last_run(&tasks[1])["status"], "running");
 
     faults.set("");
@@ -165,7 +163,7 @@ fn words(events: &std::path::Path) -> String {
 /// flush is under way, without waiting for it; a run that works one second and may take five is
 /// not timed out for it; what is added is shown when it is durable and not before.
 ///
-/// Promises 22, 31.
+/// Promise 22.
 #[test]
 fn a_slow_disk_delays_no_reader_and_times_nobody_out() {
     let agents = "[agents.worker]\nadapter = \"shell\"\ncommand = \"sleep 1\"\n\
@@ -181,9 +179,7 @@ fn a_slow_disk_delays_no_reader_and_times_nobody_out() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    while faults.hits("Slow") == 0 {
-        std::thread::yield_now();
-    }
+    until("a slow flush", || (faults.hits("Slow") > 0).then_some(()));
     let tasks = project.client().tasks(&TaskQuery::default()).unwrap();
     assert!(tasks.is_empty(), "nothing is shown before it is durable");
     assert_eq!(project.client().status().unwrap().service, "serving");

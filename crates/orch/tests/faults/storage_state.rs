@@ -215,7 +215,7 @@ fn a_database_without_permissions_is_refused() {
     for command in [&["serve"][..], &["task", "list"], &["task", "add", "new"]] {
         let output = orch(command).unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success(), "{command:?}");
+        assert_eq!(output.status.code(), Some(6), "{command:?}: {said}");
         assert!(said.contains("Permission denied"), "{said}");
         assert!(said.contains("orch.db"), "{said}");
     }

@@ -47,6 +47,8 @@ pub(super) struct AcpReader {
     /// Whether it said something or used a tool since the prompt.
     said: bool,
     tally: Tally,
+    /// The call whose input was told last, and a checksum of that input.
+    last_input: Option<(Option<String>, Option<u32>)>,
     end: Option<End>,
     denials: BTreeMap<String, u64>,
     not_understood: u64,
@@ -323,7 +325,7 @@ impl AcpReader {
                 self.answer.is_old = true;
                 self.with_pending(event(call_kind(update), raw))
             }
-            "tool_call_update" => self.with_pending(event(update_kind(update), raw)),
+            "tool_call_update" => self.call_update(raw, update),
             "plan" => self.with_pending(event(EventType::Thinking, raw)),
             "usage_update" => {
                 self.tally.update(update, true);
@@ -331,6 +333,23 @@ impl AcpReader {
             }
             _ => self.with_pending(event(EventType::Raw, raw)),
         }
+    }
+
+    /// Some agents repeat a call's input with everything they say about it; it is told once.
+    fn call_update(&mut self, raw: &RawValue, update: &Fields<'_>) -> Vec<AgentEvent> {
+        let kind = update_kind(update);
+        let is_call = !matches!(kind, EventType::ToolResult | EventType::Raw) && !has_diff(update);
+        let input = update
+            .raw("rawInput")
+            .map(|input| crc32fast::hash(input.get().as_bytes()));
+        let told = (update.text("toolCallId").map(Cow::into_owned), input);
+        if is_call && self.last_input.as_ref() == Some(&told) {
+            return self.with_pending(event(EventType::Raw, raw));
+        }
+        if is_call {
+            self.last_input = Some(told);
+        }
+        self.with_pending(event(kind, raw))
     }
 
     /// A piece of text. Pieces are told together, by paragraphs.

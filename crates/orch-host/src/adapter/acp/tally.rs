@@ -79,9 +79,10 @@ impl Tally {
             (None, false) => 0.0,
             (None, true) => return None,
         };
+        // An agent that knows no price for its model says 0.
         self.cost
             .map(|cost| cost - before)
-            .filter(|cost| *cost >= 0.0)
+            .filter(|cost| *cost > 0.0)
     }
 }
 
@@ -205,6 +206,7 @@ mod tests {
             (Some(0.25), Some(0.75), true, Some(0.5)),
             (Some(0.75), Some(0.5), true, None),
             (Some(0.25), None, true, None),
+            (None, Some(0.0), false, None),
             (None, None, false, None),
         ] {
             let mut tally = Tally::default();

@@ -5,6 +5,7 @@
 //! * A run ends with one `result` line, and the first counts. Its `exitCode` is 0 for success, but
 //!   also when the program was asked to end: then an `abort`, an `agent.interrupted` or an
 //!   `assistant.idle` that says `aborted` came before, and it is no success.
+//!   The last thing that the model said must also be an answer, and no call of a tool.
 //! * What went wrong is in `session.error` (`errorType`, `statusCode`) and, closer, in the last
 //!   `model.call_failure`: the status and the provider's own answer as JSON. A failed call is
 //!   tried again, so it explains an end and does not make one.
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
+use serde_json::value::RawValue;
 
 use crate::adapter::json::{Fields, Line, Object, read};
 
@@ -37,6 +39,8 @@ pub(in crate::adapter) struct Copilot {
     call_failure: Option<Failed>,
     /// What the last `session.error` says, if the model was not heard since.
     error: Option<(Trouble, String)>,
+    /// The last thing that was heard of the model is an answer, and no call of a tool.
+    has_answered: bool,
     /// It was asked to end, and did.
     aborted: bool,
     ending: FirstEnding,
@@ -93,6 +97,10 @@ impl Copilot {
                 EventType::Session
             }
             "assistant.message" => return self.said(data, line),
+            "assistant.message_delta" => {
+                self.has_answered = true;
+                return None;
+            }
             "assistant.reasoning" => EventType::Thinking,
             "tool.execution_start" => self.called(data),
             "tool.execution_complete" => {
@@ -120,6 +128,8 @@ impl Copilot {
         // What an agent within the agent says is no answer to the task.
         let is_inner = line.raw("agentId").is_some() || data.raw("parentToolCallId").is_some();
         if !is_inner {
+            let calls: Vec<&RawValue> = data.read("toolRequests").unwrap_or_default();
+            self.has_answered = calls.is_empty();
             self.text = text.as_deref().map(str::to_owned);
         }
         text.map(|_| EventType::Text)
@@ -130,6 +140,8 @@ impl Copilot {
         let input = data.object("arguments");
         let id = data.text("toolCallId").unwrap_or_default();
         self.calls.began(&id, call(&tool, input.as_ref()));
+        // By this one it says that it is done.
+        self.has_answered = tool == "task_complete";
         match tool.as_ref() {
             "bash" | "powershell" | "shell" | "local_shell" => EventType::Command,
             "create" | "edit" | "write" | "str_replace" | "str_replace_editor" | "apply_patch" => {
@@ -207,12 +219,14 @@ impl Copilot {
                 code: FailureCode::AgentError,
                 message: "it was interrupted before it was done".to_owned(),
             },
-            (Some(0), None, false) => Verdict::Success,
+            (Some(0), None, false) if self.has_answered => Verdict::Success,
             (code, None, false) => {
                 let code = code.map_or("nothing".to_owned(), |code| code.to_string());
                 Verdict::Error {
                     code: FailureCode::AgentError,
-                    message: format!("its result says {code} for an exit status, and not why"),
+                    message: format!(
+                        "its result says {code} for an exit status, and there is no answer"
+                    ),
                 }
             }
         };

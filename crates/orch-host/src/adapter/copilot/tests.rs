@@ -160,7 +160,9 @@ fn told(lines: &[&str]) -> crate::adapter::Summary {
 
 fn code(verdict: &Verdict) -> &'static str {
     match verdict {
-        Verdict::Error { code, .. } | Verdict::Limited { code, .. } => code.as_str(),
+        Verdict::Error { code, .. }
+        | Verdict::Explained { code, .. }
+        | Verdict::Limited { code, .. } => code.as_str(),
         Verdict::Success => "success",
         Verdict::NoResult => "no result",
         Verdict::ByExitStatus => "by exit status",
@@ -195,6 +197,9 @@ fn an_exit_status_of_0_in_the_result_is_not_enough() {
     ] {
         assert_eq!(code(&told(&[SAYS, odd]).verdict), "agent_error", "{odd}");
     }
+    let calls = r#"{"type":"assistant.message","data":{"content":"I call","toolRequests":[{}]}}"#;
+    assert_eq!(code(&told(&[SAYS, calls, GOOD]).verdict), "agent_error");
+    assert_eq!(code(&told(&[GOOD]).verdict), "agent_error");
     let idle = r#"{"type":"assistant.idle","data":{},"ephemeral":true}"#;
     assert_eq!(told(&[SAYS, idle, GOOD, BAD]).verdict, Verdict::Success);
 }

@@ -7,7 +7,8 @@
 //! * `success` is also said after the program itself stopped the work: then the last thing before
 //!   the result is an `error` line (a loop was detected, a hook forbade to go on, as many turns
 //!   as there may be) or a tool's result of the type `stop_execution`. What the model says or does
-//!   after a mere warning of a hook's shows that the work went on.
+//!   after a mere warning of a hook's shows that the work went on. And an answer without a word is
+//!   an error to the program, so a success has one, after the last tool call.
 //! * `error.type` names an error of the program's own. An error of the provider is in
 //!   `error.message`, as `[API Error: …]` around the provider's answer, which is JSON, or around
 //!   one sentence. After that follows one more line exactly if the status was 429.
@@ -186,7 +187,11 @@ impl Gemini {
     fn verdict(&self, fields: &Fields<'_>) -> Verdict {
         let status = fields.text("status").unwrap_or_default();
         match (status.as_ref(), &self.stopped, fields.object("error")) {
-            ("success", None, None) => Verdict::Success,
+            ("success", None, None) if !self.text.is_empty() => Verdict::Success,
+            ("success", None, None) => Verdict::Error {
+                code: FailureCode::AgentError,
+                message: "its result says success, and there is no answer".to_owned(),
+            },
             (_, _, Some(error)) => failed(&error),
             (_, Some(stopped), None) => Verdict::Error {
                 code: stopped.code,

@@ -147,7 +147,9 @@ fn told(lines: &[&str]) -> crate::adapter::Summary {
 
 fn code(verdict: &Verdict) -> &'static str {
     match verdict {
-        Verdict::Error { code, .. } | Verdict::Limited { code, .. } => code.as_str(),
+        Verdict::Error { code, .. }
+        | Verdict::Explained { code, .. }
+        | Verdict::Limited { code, .. } => code.as_str(),
         Verdict::Success => "success",
         Verdict::NoResult => "no result",
         Verdict::ByExitStatus => "by exit status",
@@ -182,6 +184,8 @@ fn a_success_after_the_program_stopped_the_work_is_none() {
         assert_eq!(code(&told(&[result]).verdict), "agent_error", "{result}");
     }
     assert_eq!(told(&[SAYS]).verdict, Verdict::NoResult);
+    let tool = r#"{"type":"tool_use","tool_name":"x","tool_id":"1","parameters":{}}"#;
+    assert_eq!(code(&told(&[SAYS, tool, SUCCESS]).verdict), "agent_error");
 }
 
 #[test]
@@ -266,7 +270,7 @@ fn the_final_text_is_what_was_said_after_the_last_tool() {
     let user = r#"{"type":"message","role":"user","content":"Do it"}"#;
     let summary = told(&[user, SAYS, tool, SAYS, SAYS, SUCCESS, SAYS]);
     assert_eq!(summary.result.as_deref(), Some("HiHi"));
-    let again = told(&[SUCCESS, r#"{"type":"result","status":"error"}"#]);
+    let again = told(&[SAYS, SUCCESS, r#"{"type":"result","status":"error"}"#]);
     assert_eq!((again.verdict, again.warnings.len()), (Verdict::Success, 1));
 }
 
@@ -305,7 +309,7 @@ fn a_refused_call_is_a_warning_and_so_is_a_tool_that_it_did_not_have() {
             r#"{{"type":"tool_result","tool_id":"1","status":"error","error":{{"type":"{kind}","message":"m"}}}}"#
         )
     };
-    let summary = told(&[call, &ended("policy_violation"), SUCCESS]);
+    let summary = told(&[call, &ended("policy_violation"), SAYS, SUCCESS]);
     assert_eq!(
         summary.warnings,
         ["tool calls that were refused for want of permission: run_shell_command(rm x)"]

@@ -77,7 +77,9 @@ fn told(lines: &[String]) -> crate::adapter::Summary {
 
 fn code(verdict: &Verdict) -> &'static str {
     match verdict {
-        Verdict::Error { code, .. } | Verdict::Limited { code, .. } => code.as_str(),
+        Verdict::Error { code, .. }
+        | Verdict::Explained { code, .. }
+        | Verdict::Limited { code, .. } => code.as_str(),
         Verdict::Success => "success",
         Verdict::NoResult => "no result",
         Verdict::ByExitStatus => "by exit status",

@@ -29,7 +29,7 @@ pub fn judge(adapter: &Adapter, agent: &AgentEntry, seen: &Seen) -> Vec<Check> {
     if seen.run.status == "completed" {
         checks.push(usage(adapter, seen));
         checks.extend(session(adapter, seen));
-        checks.push(work(adapter, agent, seen));
+        checks.push(work(agent, seen));
     }
     let warnings = seen.run.warnings.iter();
     checks.extend(warnings.map(|it| check("warning", Verdict::Warning, it.as_str()).mend(LOOK)));
@@ -129,17 +129,23 @@ fn session(adapter: &Adapter, seen: &Seen) -> Option<Check> {
 }
 
 /// Whether it could write and commit, as far as its permission lets it.
-fn work(adapter: &Adapter, agent: &AgentEntry, seen: &Seen) -> Check {
+fn work(agent: &AgentEntry, seen: &Seen) -> Check {
     let permission = agent.permission.as_deref();
     let level = permission.map_or_else(
         || "with the usual permission".to_owned(),
         |level| format!("with permission \"{level}\""),
     );
     let refused = |detail: &str| {
-        let mended = format!(
-            "orch agent edit {} --permission edits, or full if it must be",
-            agent.name
-        );
+        let levels = agent
+            .kind()
+            .map_or(0, |kind| kind.capabilities.permissions.len());
+        let mended = match levels {
+            0 => "see what it says when its program is started by hand".to_owned(),
+            _ => format!(
+                "orch agent edit {} --permission edits, or full if it must be",
+                agent.name
+            ),
+        };
         check("work", Verdict::Problem, format!("{detail} {level}")).mend(mended)
     };
     match (seen.wrote, seen.committed) {
@@ -154,7 +160,7 @@ fn work(adapter: &Adapter, agent: &AgentEntry, seen: &Seen) -> Check {
             format!("it wrote and left the commit to orch {level}"),
         )
         .mend("nothing needs to be done: orch commits what is left"),
-        (false, _) if adapter.program.is_none() => check(
+        (false, _) if agent.adapter == "shell" => check(
             "work",
             Verdict::Ok,
             "a command of its own does not follow the test's words",

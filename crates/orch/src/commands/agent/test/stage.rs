@@ -100,11 +100,13 @@ impl Stage {
 /// The agent as it is, where its paths count from another place.
 fn fields(project: &Project, agent: &AgentEntry) -> AgentFields {
     let holds = |path: &str| absolute(&project.root, path).display().to_string();
+    let kind = agent.kind();
     let of_own = agent.own.as_ref().and_then(|own| own.command.first());
     let of_own = of_own.filter(|program| program.contains('/'));
     let command = agent.command.as_ref().or(of_own).map(|command| {
-        let is_path = command.contains('/') && agent.adapter != "shell";
-        match is_path {
+        // Of others it is a whole command line, in which any word may be a path.
+        let names_program = of_own.is_some() || kind.is_some_and(|kind| kind.program.is_some());
+        match names_program && command.contains('/') {
             true => holds(command),
             false => command.clone(),
         }
