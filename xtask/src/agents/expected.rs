@@ -353,10 +353,24 @@ const TABLE: &[Expected] = &[
     },
     Expected {
         case: Case::Ask,
-        programs: &["opencode"],
+        programs: &["opencode", "opencode-acp"],
         outcome: "completed",
         because: "its own settings allow everything unless its user says otherwise",
         checks: &[Result(script::FINAL), Committed("out.txt")],
+    },
+    Expected {
+        case: Case::Cut,
+        programs: &["opencode-acp"],
+        outcome: "failed agent_error",
+        because: "over ACP its error is a text and nothing else",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Resume,
+        programs: &["gemini-acp"],
+        outcome: "failed session_gone",
+        because: "over ACP it finds none of its earlier sessions; a further attempt begins afresh",
+        checks: &[],
     },
 ];
 

@@ -186,6 +186,7 @@ pub(super) fn is_connection(words: &str) -> bool {
         "terminated",
     ];
     const HEADS: &[&str] = &[
+        "Cannot connect to API: ",
         "Connection error: ",
         "Connection reset by server",
         "exception TypeError: fetch failed",
@@ -345,6 +346,7 @@ mod tests {
             "terminated",
             " Connection error.",
             "read ECONNRESET",
+            "Cannot connect to API: The socket connection was closed unexpectedly.",
             "fetch failed",
         ] {
             assert!(is_connection(words), "{words}");
