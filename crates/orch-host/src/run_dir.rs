@@ -195,10 +195,10 @@ impl RunDir {
 }
 
 /// Tells the file system that the directories in `home` have nothing to do with each other, as
-/// those of the users of a machine. ext4 then puts each where there is room. Beside each other they would
-/// all lie where the builds and worktrees of the project lie, too: where thousands of files are
-/// deleted, ext4 without a journal makes new ones ten times more slowly for minutes. A file system
-/// that knows nothing of this does nothing.
+/// those of the users of a machine. ext4 then puts each where there is room. Beside each other
+/// they would all lie where the builds and worktrees of the project lie, too: where thousands of
+/// files are deleted, ext4 without a journal makes new ones ten times more slowly for minutes. A
+/// file system that knows nothing of this does nothing.
 fn spread(home: &Path) {
     #[cfg(target_os = "linux")]
     {

@@ -68,10 +68,13 @@ pub fn crates(tree: &Tree) -> Vec<Complaint> {
             complaints.push(Complaint::about(path, text));
             continue;
         };
-        if manifest
-            .get("lints")
-            .and_then(|lints| lints.get("workspace"))
-            != Some(&Value::Boolean(true))
+        // A workspace of its own shares no settings with this one.
+        let is_apart = manifest.contains_key("workspace");
+        if !is_apart
+            && manifest
+                .get("lints")
+                .and_then(|lints| lints.get("workspace"))
+                != Some(&Value::Boolean(true))
         {
             complaints.push(Complaint::about(
                 path,
@@ -89,7 +92,7 @@ pub fn crates(tree: &Tree) -> Vec<Complaint> {
                 );
                 complaints.push(Complaint::about(path, text));
             }
-            if value.get("workspace") != Some(&Value::Boolean(true)) {
+            if !is_apart && value.get("workspace") != Some(&Value::Boolean(true)) {
                 let text = format!("{dependency}: versions belong into the workspace's Cargo.toml");
                 complaints.push(Complaint::about(path, text));
             }

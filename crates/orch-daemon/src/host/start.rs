@@ -18,6 +18,7 @@ use orch_host::adapter::{
 use orch_host::consent::{self, Found, Trusted};
 use orch_host::environment;
 use orch_host::errno;
+use orch_host::facts;
 use orch_host::failpoint::{self, Point};
 use orch_host::prompt::PromptInput;
 use orch_host::run_dir::RunDir;
@@ -287,7 +288,7 @@ impl Machine {
         dir: &RunDir,
         servers: &[McpServer],
     ) -> Result<Invocation, SettingsError> {
-        adapter.start(
+        let mut invocation = adapter.start(
             &entry.settings(),
             &Occasion {
                 session: run.resumed_session.as_deref(),
@@ -296,7 +297,9 @@ impl Machine {
                 mcp: servers,
                 orch: &shim_program(),
             },
-        )
+        )?;
+        past_the_wrapper(adapter, workspace, &mut invocation);
+        Ok(invocation)
     }
 
     /// A session belongs to the directory it was made in: elsewhere some agents do not find it and
@@ -533,6 +536,21 @@ fn needs_consent(adapter: &str, unknown: &[Found]) -> Failure {
         ),
         digests.join(", "),
     )
+}
+
+/// Puts the native program of a known agent in the place of the script that npm installs for it:
+/// signals to the script do not reach the program.
+fn past_the_wrapper(adapter: &Adapter, workspace: &Path, invocation: &mut Invocation) {
+    // Any other command line is the user's own words, or orch's.
+    let (Some(_), Some(program)) = (adapter.program, invocation.argv.first_mut()) else {
+        return;
+    };
+    let found = facts::program::find(program, workspace);
+    if let Some(native) = found.and_then(|path| facts::native(&path))
+        && let Some(native) = native.to_str()
+    {
+        native.clone_into(program);
+    }
 }
 
 /// For an adapter of the user's own: the prompt, where its command wants it, and what the output
