@@ -73,8 +73,8 @@ fn rows() -> Vec<Row> {
             assert_eq!(run["usage"]["input_tokens"], 7);
             assert_eq!(run["cost_usd"], 0.5);
         }),
-        row("error result", "claude", &error, failed("agent_error"), exited(0)),
-        row("error result, exit 1", "claude", format!("{error}exit 1"), failed("agent_error"), exited(1)),
+        row("error result", "claude", &error, failed("auth_failed"), exited(0)),
+        row("error result, exit 1", "claude", format!("{error}exit 1"), failed("auth_failed"), exited(1)),
         row("no result, exit 0", "claude", "echo '{}'", failed("no_result"), exited(0)),
         row("no result, exit 3", "claude", "exit 3", failed("no_result"), exited(3)),
         row("signal", "claude", "kill -9 $$", failed("signaled"), killed(9)),

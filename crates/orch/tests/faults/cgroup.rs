@@ -53,9 +53,14 @@ impl Cgroup {
         fs::read_to_string(self.dir.join(file)).unwrap()
     }
 
-    /// Moves a process and what descends from it into it; children to come are born there.
+    /// Moves a process and what descends from it into it; children to come are born there. One
+    /// that ends meanwhile needs no place.
     pub fn add_tree(&self, root: u32) {
-        self.add(root);
+        match fs::write(self.dir.join("cgroup.procs"), root.to_string()) {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+            }
+            moved => moved.unwrap(),
+        }
         for child in children_of(root) {
             self.add_tree(child);
         }

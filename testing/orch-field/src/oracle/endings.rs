@@ -159,12 +159,19 @@ pub(super) fn lost_has_a_cause(scene: &Scene, _expect: &Expect) -> Vec<String> {
 /// Promise 3.
 pub(super) fn the_unseen_is_lost(scene: &Scene, _expect: &Expect) -> Vec<String> {
     let told = scene.runs.iter().filter(|run| recorded(run).is_some());
-    told.filter(|run| nobody_saw(scene, run))
+    told.filter(|run| never_began(scene, run) || nobody_saw(scene, run))
         .map(|run| {
             let (id, told) = (run.text("id"), recorded(run));
             format!("{id} is told to have ended with {told:?}, and nobody lived to see it")
         })
         .collect()
+}
+
+/// An agent writes into its ledger before it does anything else: one that did not has no exit code
+/// of its own.
+fn never_began(scene: &Scene, run: &Row) -> bool {
+    let began = account(scene, run).is_some_and(|account| !account.starts.is_empty());
+    !began && matches!(recorded(run), Some(Ending::Code(_)))
 }
 
 fn nobody_saw(scene: &Scene, run: &Row) -> bool {

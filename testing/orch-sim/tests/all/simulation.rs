@@ -44,8 +44,11 @@ fn every_fact_ending_and_wait_reason_comes_up() {
         FailureCode::RecordMissing.as_str(),
         // Right after a plan nobody waits for a turn, and that is when the simulator asks.
         WaitCode::Turn.as_str(),
-        // How much room there is on a disk is no business of the engine.
+        // How much room there is on a disk, what the machine has to give, and that an end is still
+        // being read are no business of the engine.
         WaitCode::Disk.as_str(),
+        WaitCode::Resources.as_str(),
+        WaitCode::Ending.as_str(),
     ];
     let words = EventKind::ALL.iter().map(|kind| kind.as_str());
     let words = words.chain(FailureCode::ALL.iter().map(|code| code.as_str()));
