@@ -45,11 +45,80 @@ pub fn connect(project: &Project, log: &LogSink) -> Result<Client, ConnectError>
 }
 
 /// The daemon that serves `project`, if there is one. A socket that nobody listens on is one that
-/// a killed daemon left.
+/// a killed daemon left, and so is one whose listener is dead: a child that it was just making may
+/// hold it open for a moment, and would answer nothing.
 fn daemon(project: &Project) -> Result<Option<Client>, ConnectError> {
     let socket = project.socket();
     match UnixStream::connect(&socket) {
-        Ok(stream) => Ok(Some(Client::connected(&socket, stream).map_err(runtime)?)),
-        Err(_) => Ok(None),
+        Ok(stream) if listener_lives(&stream) => {
+            Ok(Some(Client::connected(&socket, stream).map_err(runtime)?))
+        }
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// Whether the process lives that listens at the other end. Where the system does not say which
+/// that is, it counts as alive.
+fn listener_lives(stream: &UnixStream) -> bool {
+    let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else {
+        return true;
+    };
+    rustix::process::test_kill_process(peer.pid) != Err(rustix::io::Errno::SRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixListener;
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+
+    const SOCKET: &str = "ORCH_TEST_SOCKET";
+
+    #[test]
+    fn a_listener_that_lives_is_told_from_a_socket_that_somebody_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let _listener = UnixListener::bind(&path).unwrap();
+        assert!(listener_lives(&UnixStream::connect(&path).unwrap()));
+
+        let held = directory.path().join("held");
+        let listened = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "connect::tests::listens_and_leaves_the_socket",
+                "--nocapture",
+            ])
+            .env(SOCKET, &held)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(listened.stdout).unwrap();
+        let holder = said.lines().find_map(|line| line.strip_prefix("held by "));
+        let holder: i32 = holder.unwrap().parse().unwrap();
+        let lives = listener_lives(&UnixStream::connect(&held).unwrap());
+        kill_process(Pid::from_raw(holder).unwrap(), Signal::KILL).unwrap();
+        assert!(!lives);
+    }
+
+    /// The process of the test above: it listens, hands the socket to a child, and ends.
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "the child outlives this process")]
+    fn listens_and_leaves_the_socket() {
+        let Some(path) = std::env::var_os(SOCKET) else {
+            return;
+        };
+        let listener = UnixListener::bind(path).unwrap();
+        let holder = Command::new("sleep")
+            .arg("600")
+            .stdin(OwnedFd::from(listener))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // On a line of its own: the test runner has begun one.
+        println!("\nheld by {}", holder.id());
     }
 }

@@ -57,8 +57,7 @@ impl Cgroup {
     /// that ends meanwhile needs no place.
     pub fn add_tree(&self, root: u32) {
         match fs::write(self.dir.join("cgroup.procs"), root.to_string()) {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
-            }
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
             moved => moved.unwrap(),
         }
         for child in children_of(root) {
