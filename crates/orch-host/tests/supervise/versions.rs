@@ -40,6 +40,8 @@ const VERSION_1: [(&str, &str); 5] = [
 ];
 /// The run they are of, and the one of the refusal.
 const RUN: &str = "run_azj3qtm4df22";
+/// A run of which no test beside starts a shim.
+const UNTOUCHED: &str = "run_azj3qtm4df20";
 const REFUSED: &str = "run_2v3576b1as20";
 const ATTEMPT: u32 = 2;
 /// When its agent was started.
@@ -135,7 +137,7 @@ fn an_earlier_run_without_a_boot_in_its_row_is_judged_by_its_files() {
         let earlier = Earlier::new(RUN, &files);
         assert_lost(&earlier.inspect(), FailureCode::HostRebooted);
     }
-    let earlier = Earlier::new(RUN, &[("spec.json", "spec.json")]);
+    let earlier = Earlier::new(UNTOUCHED, &[("spec.json", "spec.json")]);
     assert_eq!(earlier.inspect(), Standing::Fresh);
 }
 
