@@ -1,6 +1,6 @@
 //! What on this machine would weaken a promise, and how to mend it.
 //!
-//! [`gather`] looks and decides nothing; [`judge`] decides and looks at nothing, so that every
+//! [`gather`] looks and decides nothing; [`judge()`] decides and looks at nothing, so that every
 //! verdict has a test.
 
 mod facts;

@@ -184,11 +184,12 @@ fn nobody_saw(scene: &Scene, run: &Row) -> bool {
     let shim = killed
         .filter(|at| began.is_some_and(|began| **at >= began))
         .min();
-    let (Some(end), Some(shim)) = (account.end, shim) else {
+    let (Some(began), Some(end), Some(shim)) = (began, account.end, shim) else {
         return false;
     };
-    let begun = run.number("created_at").unwrap_or(0) - scene.boot_ms;
-    let daemon = scene.ledger.daemon_kills().find(|at| *at >= begun);
+    // A daemon that was killed before the agent began may not be the one that started it: the next
+    // one starts what it finds recorded and not begun, and then sees how that ends.
+    let daemon = scene.ledger.daemon_kills().find(|at| *at >= began);
     daemon.is_some_and(|daemon| end.at > daemon.max(*shim) + TICK_MS)
 }
 

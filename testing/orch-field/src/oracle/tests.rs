@@ -194,6 +194,26 @@ fn an_invented_or_folded_status_is_found() {
 }
 
 #[test]
+fn an_exit_code_that_nobody_lived_to_see_is_found() {
+    let unseen = |daemon_killed: i64| {
+        let wrong = found(|scene| {
+            let began = account(scene, "r1").starts[0].at;
+            account(scene, "r1").faults.shim_killed = vec![began + 5];
+            let killed = DaemonNote::Killed(began + daemon_killed);
+            scene.ledger.daemon.push(killed);
+        });
+        wrong.contains(&"the unseen is lost")
+    };
+    assert!(unseen(10));
+    assert!(!unseen(-10), "the next daemon may have started it");
+    let never_began = found(|scene| account(scene, "r1").starts.clear());
+    assert!(
+        never_began.contains(&"the unseen is lost"),
+        "{never_began:?}"
+    );
+}
+
+#[test]
 fn lost_without_a_dead_witness_is_found_and_with_one_is_right() {
     assert_eq!(found(lose), ["lost has a cause"]);
     let daemon_lived = found(|scene| {
