@@ -353,7 +353,11 @@ impl Machine {
             ("ORCH_PROMPT_FILE", dir.prompt().display().to_string()),
         ];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        self.add_identity(&mut environment);
+        // A command of the user's own reads the user's own configuration, and asking git costs as
+        // much as a short command.
+        if adapter.program.is_some() || adapter.has_result_event {
+            self.add_identity(&mut environment);
+        }
         Ok(environment)
     }
 
