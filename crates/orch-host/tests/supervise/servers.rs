@@ -208,8 +208,8 @@ pub fn serve() {
     let spec = bench.shell("exec sleep 600");
     own.launcher.launch(&bench.dir, &spec).unwrap();
     bench.started();
-    rustix::io::write(rustix::stdio::stdout(), &own.server().to_ne_bytes()).unwrap();
-    // Left to itself the agent would outlive the test.
+    // Left to itself the agent would outlive the test; and who is told the number kills this process.
     kill_process(pid(bench.agent_pid()), Signal::KILL).unwrap();
+    rustix::io::write(rustix::stdio::stdout(), &own.server().to_ne_bytes()).unwrap();
     let _ = std::io::stdin().read(&mut [0]);
 }

@@ -264,8 +264,8 @@ fn cancelled_means_dead_whatever_the_agent_does_against_it() {
 fn what_nobody_can_assign_is_named_and_not_ended() {
     let project = project(
         "[agents.daemonizer]\nadapter = \"shell\"\nenv = { GATE = \"$GATE\" }\ncommand = '''\n\
-         (setsid env -i /bin/sh -c 'echo $$ > \"$1\"; exec <&- >&- 2>&-; \
-          while :; do /bin/sleep 600; done' sh \"$GATE.left\" &)\n\
+         (setsid env -i /bin/sh -c 'echo $$ > \"$1\"; exec /bin/sleep 600 <&- >&- 2>&-' \
+          sh \"$GATE.left\" &)\n\
          read nothing < \"$GATE\"; exit 3\n'''\n",
     );
     let mut gate = Gate::new(&project);
