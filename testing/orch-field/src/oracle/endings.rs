@@ -101,7 +101,7 @@ pub(super) fn the_status_is_the_kernels(scene: &Scene, _expect: &Expect) -> Vec<
             return (!was_stopped(run))
                 .then(|| format!("{id} ended with {recorded:?} and never began"));
         };
-        let meant = account.end.map(|end| end.how);
+        let meant = account.end.as_ref().map(|end| end.how);
         let sent = account.faults.signalled.iter();
         let sent = sent.map(|(signal, _)| Ending::Signal(*signal));
         let possible: Vec<Ending> = meant.into_iter().chain(sent).collect();
@@ -153,8 +153,8 @@ pub(super) fn lost_has_a_cause(scene: &Scene, _expect: &Expect) -> Vec<String> {
         .collect()
 }
 
-/// A run whose shim and whose daemon were both dead before its agent ended has no status: nobody was
-/// there to fetch it, so whatever is told was made up.
+/// A process that ends as the child of neither its shim nor a daemon has no status: the kernel gives
+/// it to the parent alone, so whatever is told was made up.
 ///
 /// Promise 3.
 pub(super) fn the_unseen_is_lost(scene: &Scene, _expect: &Expect) -> Vec<String> {
@@ -174,27 +174,14 @@ fn never_began(scene: &Scene, run: &Row) -> bool {
     !began && matches!(recorded(run), Some(Ending::Code(_)))
 }
 
+/// By its own account: who its parent is the agent sees in the last moment in which it can.
 fn nobody_saw(scene: &Scene, run: &Row) -> bool {
-    let Some(account) = account(scene, run) else {
-        return false;
-    };
-    // A shim that was killed before its agent began has been followed by another.
-    let began = account.starts.iter().map(|start| start.at).min();
-    let killed = account.faults.shim_killed.iter();
-    let shim = killed
-        .filter(|at| began.is_some_and(|began| **at >= began))
-        .min();
-    let (Some(began), Some(end), Some(shim)) = (began, account.end, shim) else {
-        return false;
-    };
-    // A daemon that was killed before the agent began may not be the one that started it: the next
-    // one starts what it finds recorded and not begun, and then sees how that ends.
-    let daemon = scene.ledger.daemon_kills().find(|at| *at >= began);
-    daemon.is_some_and(|daemon| end.at > daemon.max(*shim) + TICK_MS)
+    let end = account(scene, run).and_then(|account| account.end.as_ref());
+    end.is_some_and(|end| !end.parent.starts_with(ORCH))
 }
 
-/// How exactly an agent can tell the time, and then some.
-const TICK_MS: i64 = 20;
+/// How the kernel calls daemons and shims, as the beginning of a name.
+const ORCH: &str = "orch";
 
 /// How far the clocks of rows and of the ledger may be apart.
 const CLOCK_SLACK_MS: i64 = 50;

@@ -17,14 +17,15 @@ pub const PRELUDE: &str = r#"
 book="$LEDGER/$ORCH_RUN_ID"
 note() { echo "$*" >> "$book"; }
 clock() { read boot idle < /proc/uptime; }
+parent() { read _ _ _ above _ < /proc/$$/stat; read parent < "/proc/$above/comm"; }
 begin() { read stat < /proc/$$/stat; set -- $stat; shift 21; clock
   note "start $ORCH_TASK_ID $ORCH_ATTEMPT $$ $1 $boot"; }
 put() { note "out $1"; cat "$1"; note wrote_out; }
 put_err() { note "err $1"; cat "$1" >&2; note wrote_err; }
 work() { echo "$ORCH_RUN_ID" > "$1"; note "work $1"; }
 said() { note "said $1"; }
-finish() { clock; note "end $1 $boot"; exit "$1"; }
-die() { clock; note "die $1 $boot"; kill "-$1" $$; }
+finish() { parent; clock; note "end $1 $boot $parent"; exit "$1"; }
+die() { parent; clock; note "die $1 $boot $parent"; kill "-$1" $$; }
 "#;
 
 /// A directory of private accounts.
@@ -206,12 +207,14 @@ impl Stream {
 }
 
 /// How an agent was about to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentEnd {
     /// The exit code or the signal.
     pub how: Ending,
     /// When, milliseconds since boot.
     pub at: i64,
+    /// What the parent was called that it had then, and that alone can fetch its status.
+    pub parent: String,
 }
 
 /// The end of a process.
@@ -252,17 +255,22 @@ impl Account {
                 ["wrote_err"] => self.err.finished = self.err.files.len(),
                 ["work", name] => self.work.push((*name).to_owned()),
                 ["said", word] => self.said = Some((*word).to_owned()),
-                ["end", code, at] => self.end(Ending::Code(code.parse().unwrap()), at),
-                ["die", signal, at] => self.end(Ending::Signal(signal.parse().unwrap()), at),
+                ["end", code, at, parent @ ..] => {
+                    self.end(Ending::Code(code.parse().unwrap()), at, parent);
+                }
+                ["die", signal, at, parent @ ..] => {
+                    self.end(Ending::Signal(signal.parse().unwrap()), at, parent);
+                }
                 _ => panic!("a line of the ledger that nobody writes: {line:?}"),
             }
         }
     }
 
-    fn end(&mut self, how: Ending, at: &str) {
+    fn end(&mut self, how: Ending, at: &str, parent: &[&str]) {
         self.end = Some(AgentEnd {
             how,
             at: milliseconds(at),
+            parent: parent.join(" "),
         });
     }
 
@@ -271,7 +279,7 @@ impl Account {
         let killed = self.faults.signalled.iter();
         let killed = killed.filter(|(signal, _)| *signal == KILL);
         let killed = killed.map(|(_, at)| *at).max();
-        self.end.map(|end| end.at).max(killed)
+        self.end.as_ref().map(|end| end.at).max(killed)
     }
 }
 

@@ -107,7 +107,11 @@ fn add_run(scene: &mut Scene, dir: &Path, names: (&str, &str, i64), how: Ending,
             files: vec![dir.join("out")],
             finished: 1,
         },
-        end: Some(AgentEnd { how, at: at + 50 }),
+        end: Some(AgentEnd {
+            how,
+            at: at + 50,
+            parent: "orch".to_owned(),
+        }),
         ..Account::default()
     };
     scene.runs.push(run);
@@ -195,17 +199,11 @@ fn an_invented_or_folded_status_is_found() {
 
 #[test]
 fn an_exit_code_that_nobody_lived_to_see_is_found() {
-    let unseen = |daemon_killed: i64| {
-        let wrong = found(|scene| {
-            let began = account(scene, "r1").starts[0].at;
-            account(scene, "r1").faults.shim_killed = vec![began + 5];
-            let killed = DaemonNote::Killed(began + daemon_killed);
-            scene.ledger.daemon.push(killed);
-        });
-        wrong.contains(&"the unseen is lost")
-    };
-    assert!(unseen(10));
-    assert!(!unseen(-10), "the next daemon may have started it");
+    let orphaned = found(|scene| {
+        let end = account(scene, "r1").end.as_mut().unwrap();
+        end.parent = "systemd".to_owned();
+    });
+    assert_eq!(orphaned, ["the unseen is lost"]);
     let never_began = found(|scene| account(scene, "r1").starts.clear());
     assert!(
         never_began.contains(&"the unseen is lost"),
@@ -242,12 +240,7 @@ fn lost_without_a_dead_witness_is_found_and_with_one_is_right() {
         set(&mut scene.runs[0], "exit_code", Cell::Integer(7));
         files(scene, "r1").run_json.as_mut().unwrap()["exit_code"] = 7.into();
     });
-    assert_eq!(made_up, ["the unknown is lost", "the unseen is lost"]);
-    let guessed_right = found(|scene| {
-        account(scene, "r1").faults.shim_killed = vec![120];
-        scene.ledger.daemon.push(DaemonNote::Killed(121));
-    });
-    assert_eq!(guessed_right, ["the unseen is lost"]);
+    assert_eq!(made_up, ["the unknown is lost"]);
 }
 
 #[test]
@@ -421,7 +414,9 @@ fn the_ledger_is_read_as_the_shell_writes_it() {
     assert!((uptime_ms() - start.at).abs() < 60_000, "{start:?}");
     assert_eq!(account.out.finished, 1);
     assert_eq!(account.work, ["made"]);
-    assert_eq!(account.end.map(|end| end.how), Some(Ending::Signal(9)));
+    let end = account.end.as_ref().unwrap();
+    assert_eq!(end.how, Ending::Signal(9));
+    assert!(!end.parent.is_empty());
     assert_eq!(account.faults.shim_killed.len(), 1);
     assert_eq!(accounts.daemon_kills().count(), 1);
 }
