@@ -119,17 +119,25 @@ fn act(action: &Action, it: &Description) {
             note_own_death();
             panic!("failpoint {}", it.name)
         }
-        Action::Pause => die(Signal::STOP),
+        Action::Pause => {
+            note_own_death();
+            let _ = kill_process(getpid(), Signal::STOP);
+        }
         Action::Kill { daemon, shim } => {
             let in_shim = it.name.starts_with("shim.");
+            let dies = if in_shim { *shim } else { *daemon };
+            // Before the daemon is gone: who waits for its end reads the log then.
+            if dies {
+                note_own_death();
+            }
             if in_shim && *daemon {
                 kill_daemon();
             }
             if !in_shim && *shim {
                 kill_shims();
             }
-            if (in_shim && *shim) || (!in_shim && *daemon) {
-                die(Signal::KILL);
+            if dies {
+                let _ = kill_process(getpid(), Signal::KILL);
             }
         }
     }
@@ -148,11 +156,6 @@ fn note_death(pid: i32, place: &Path) {
 fn note_own_death() {
     let place = PLACE.get().map_or(Path::new(""), PathBuf::as_path);
     note_death(getpid().as_raw_pid(), place);
-}
-
-fn die(signal: Signal) {
-    note_own_death();
-    let _ = kill_process(getpid(), signal);
 }
 
 fn kill_daemon() {
