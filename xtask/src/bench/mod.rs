@@ -17,6 +17,7 @@ mod record;
 mod seed;
 mod server;
 mod stage;
+mod talk;
 mod targets;
 
 use std::cell::RefCell;
@@ -96,6 +97,8 @@ pub struct Sizes {
     pub running: Vec<usize>,
     /// Tasks of the endurance run.
     pub endurance: usize,
+    /// Agents that talk at a steady rate.
+    pub talking: usize,
     /// MiB that each writing agent writes.
     pub log_mib: usize,
 }
@@ -114,6 +117,7 @@ impl Sizes {
                 growth: 100,
                 running: vec![0, 32],
                 endurance: 200,
+                talking: 4,
                 log_mib: 4,
             };
         }
@@ -128,6 +132,7 @@ impl Sizes {
             growth: 1_000,
             running: vec![0, 64, 256, 1_000],
             endurance: 10_000,
+            talking: 16,
             log_mib: 64,
         }
     }

@@ -15,6 +15,7 @@ use rustix::process::{WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
 use super::procfs::Process;
+use super::talk::Talk;
 
 /// Bytes of a line that an agent writes, its end included.
 pub const LINE_BYTES: usize = 200;
@@ -36,6 +37,8 @@ enum Part {
     Spawn(Spawn),
     /// Write lines like an agent does
     Lines(Lines),
+    /// Write lines at a steady rate, as a coding agent does
+    Talk(Talk),
     /// Append records and make each durable
     Sync(Sync),
     /// Make empty files
@@ -141,6 +144,7 @@ pub fn run(options: &Options) -> Result<()> {
     match &options.part {
         Part::Spawn(spawn) => println!("{}", serde_json::to_string(&spawn.run()?)?),
         Part::Lines(lines) => lines.run()?,
+        Part::Talk(talk) => talk.run()?,
         Part::Sync(sync) => println!("{}", serde_json::to_string(&sync.run()?)?),
         Part::Create(create) => println!("{}", serde_json::to_string(&create.run()?)?),
     }

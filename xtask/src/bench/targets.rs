@@ -85,6 +85,7 @@ pub fn judge(report: &Report) -> Vec<String> {
         latencies(report),
         stored(report),
         memory(report),
+        talk(report),
         logs(report),
     ];
     let (seen, unseen): (Vec<&Target>, Vec<&Target>) = targets
@@ -309,6 +310,30 @@ fn memory(report: &Report) -> Vec<Target> {
     ]
 }
 
+fn talk(report: &Report) -> Vec<Target> {
+    let rows = report.rows().into_iter();
+    let rows = rows.filter(|row| row.measure == "talk");
+    rows.map(|row| {
+        let median = |figure| report.summary(&row, figure).map(|seen| short(seen.median));
+        let (lines, events) = (median("lines_count"), median("events_count"));
+        let pair = lines.zip(events);
+        let kept_up = |(lines, events)| {
+            format!("each wrote {lines} lines meanwhile, of which {events} events were recorded")
+        };
+        Target {
+            name: match row.setting.ends_with("claude") {
+                true => "daemon, for each agent that talks as Claude Code, share of a CPU",
+                false => "daemon, for each agent that talks plain text, share of a CPU",
+            },
+            wanted: Wanted::AtMost(1.0),
+            unit: " %",
+            seen: report.summary(&row, "daemon_per_agent_percent"),
+            bound_by: pair.map(kept_up).unwrap_or_default(),
+        }
+    })
+    .collect()
+}
+
 fn scaled(summary: &Summary, by: impl Fn(f64) -> f64) -> Summary {
     Summary {
         median: by(summary.median),
@@ -499,6 +524,22 @@ mod tests {
             "{logs}"
         );
         assert!(logs.contains("after 2.00 x the time"));
+    }
+
+    #[test]
+    fn talking_agents_cost_a_share_and_what_was_recorded_is_told() {
+        let setting = "16 x 50 lines/s, claude";
+        let lines = judge(&report(&[
+            ("talk", setting, "orch", "daemon_per_agent_percent", 1.5),
+            ("talk", setting, "orch", "lines_count", 500.0),
+            ("talk", setting, "orch", "events_count", 498.0),
+        ]));
+        let talk = line(&lines, "daemon, for each agent that talks as Claude Code");
+        assert!(talk.contains("seen 1.50 %: short by 0.500 %"), "{talk}");
+        assert!(
+            talk.contains("500 lines meanwhile, of which 498 events"),
+            "{talk}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod latency;
 mod listing;
 mod logs;
 mod memory;
+mod talk;
 mod throughput;
 
 use anyhow::Result;
@@ -49,6 +50,7 @@ pub const GROUPS: &[Group] = &[
     growth::GROUP,
     memory::GROUP,
     endurance::GROUP,
+    talk::GROUP,
     logs::GROUP,
 ];
 

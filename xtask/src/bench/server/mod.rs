@@ -76,6 +76,8 @@ pub struct Plan {
     pub parallel: usize,
     /// Whether nothing starts before [`Server::release`].
     pub held: bool,
+    /// As what orch reads the output of the command: the name of an adapter.
+    pub adapter: &'static str,
 }
 
 impl Plan {
@@ -85,7 +87,15 @@ impl Plan {
             work: work.split(' ').map(str::to_owned).collect(),
             parallel,
             held,
+            adapter: "shell",
         }
+    }
+
+    /// The same with another adapter.
+    #[must_use]
+    pub const fn read_as(mut self, adapter: &'static str) -> Self {
+        self.adapter = adapter;
+        self
     }
 }
 

@@ -145,6 +145,7 @@ fn configuration(plan: &Plan) -> String {
         work,
         parallel,
         held,
+        adapter,
     } = plan;
     format!(
         "[project]\n\
@@ -155,7 +156,7 @@ fn configuration(plan: &Plan) -> String {
          workspace = \"shared\"\n\
          review = \"auto\"\n\
          [agents.{AGENT}]\n\
-         adapter = \"shell\"\n\
+         adapter = \"{adapter}\"\n\
          command = \"{}\"\n\
          max_parallel = {parallel}\n\
          enabled = {}\n",
