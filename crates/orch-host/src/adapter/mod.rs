@@ -542,4 +542,10 @@ pub trait Reader {
 
     /// What everything read so far amounts to.
     fn summary(&self) -> Summary;
+
+    /// Whether the agent has no final text but its output as it is. The summary has none then:
+    /// whoever has the output takes the end of it.
+    fn output_is_result(&self) -> bool {
+        false
+    }
 }

@@ -175,7 +175,7 @@ impl Definition {
     pub fn reader(&self) -> Box<dyn Reader + Send> {
         match self.is_jsonl {
             true => Box::new(OwnReader::new(self.clone(), true)),
-            false => Box::new(ShellReader::default()),
+            false => Box::new(ShellReader),
         }
     }
 

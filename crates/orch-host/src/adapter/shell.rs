@@ -15,12 +15,6 @@ use super::{
 };
 use crate::supervise::StopSignal;
 
-/// Most of the output that is kept as the result, bytes: the end of it.
-const RESULT_BYTES: usize = super::TAIL_BYTES;
-/// How far the kept output may grow before its beginning is thrown away, so that throwing away
-/// costs little per byte.
-const KEPT_BYTES: usize = RESULT_BYTES + (1 << 20);
-
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "shell",
     description: "any command: the prompt on its stdin, its output is the result, exit status 0 is success",
@@ -42,7 +36,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         endings: "the exit status decides, and nothing else is known",
     },
     invocation,
-    reader: || Box::new(ShellReader::default()),
+    reader: || Box::new(ShellReader),
     explain: no_explanation,
     usage_file: None,
     describe,
@@ -130,81 +124,22 @@ pub(super) fn describe(_kind: EventType, data: &serde_json::Value) -> Option<Str
     data.get("text")?.as_str().map(str::to_owned)
 }
 
-/// Keeps the end of the output.
-#[derive(Default)]
-pub(super) struct ShellReader {
-    /// The last bytes, every line with its `\n`.
-    kept: Vec<u8>,
-    /// Bytes before those.
-    dropped: u64,
-}
-
-impl ShellReader {
-    fn keep(&mut self, bytes: &[u8]) {
-        self.make_room(bytes.len() + 1);
-        self.kept.extend_from_slice(bytes);
-        self.kept.push(b'\n');
-        if self.kept.len() > KEPT_BYTES {
-            self.drop_first(self.kept.len() - RESULT_BYTES);
-            self.kept.shrink_to(KEPT_BYTES);
-        }
-    }
-
-    /// A vector that grows by itself doubles, which here is half as much again as is ever used, for
-    /// every agent that writes much.
-    fn make_room(&mut self, bytes: usize) {
-        let wanted = self.kept.len() + bytes;
-        if wanted > self.kept.capacity() {
-            let doubled = (2 * self.kept.capacity()).clamp(1 << 10, KEPT_BYTES);
-            self.kept
-                .reserve_exact(doubled.max(wanted) - self.kept.len());
-        }
-    }
-
-    fn drop_first(&mut self, count: usize) {
-        self.kept.drain(..count);
-        self.dropped += count as u64;
-    }
-
-    fn result(&self) -> Option<String> {
-        let excess = self.kept.len().saturating_sub(RESULT_BYTES);
-        let text = String::from_utf8_lossy(&self.kept[excess..]);
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        match self.dropped + excess as u64 {
-            0 if self.kept.is_empty() => None,
-            0 => Some(text.to_owned()),
-            // The cut may fall into a line or a character; the result begins with a whole line
-            // if there is one.
-            before => {
-                let whole = text.split_once('\n').map_or(text, |(_, rest)| rest);
-                let cut = before + (text.len() - whole.len()) as u64;
-                Some(format!(
-                    "[orch: about {cut} bytes of output before this are only in out.log]\n{whole}"
-                ))
-            }
-        }
-    }
-}
+/// Takes each line as it is, and remembers nothing.
+pub(super) struct ShellReader;
 
 impl Reader for ShellReader {
     fn line(&mut self, line: &[u8]) -> Vec<AgentEvent> {
-        self.keep(line);
         vec![AgentEvent {
             kind: EventType::Text,
             data: text_data(line.strip_suffix(b"\r").unwrap_or(line)),
         }]
     }
 
-    fn skim(&mut self, line: &[u8]) -> bool {
-        self.keep(line);
+    fn skim(&mut self, _line: &[u8]) -> bool {
         true
     }
 
-    fn unreadable(&mut self, length: u64, tail: &[u8]) {
-        self.drop_first(self.kept.len());
-        self.dropped += length.saturating_sub(tail.len() as u64);
-        self.keep(tail);
-    }
+    fn unreadable(&mut self, _length: u64, _tail: &[u8]) {}
 
     fn terminal_seen(&self) -> bool {
         false
@@ -213,28 +148,14 @@ impl Reader for ShellReader {
     fn summary(&self) -> Summary {
         Summary {
             verdict: Verdict::ByExitStatus,
-            result: self.result(),
+            result: None,
             usage: Usage::default(),
             session_id: None,
             warnings: Vec::new(),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_is_written_no_more_memory_is_held_than_is_used() {
-        let mut reader = ShellReader::default();
-        let line = vec![b'x'; 200];
-        for _ in 0..3 * KEPT_BYTES / line.len() {
-            reader.skim(&line);
-            assert!(reader.kept.capacity() <= KEPT_BYTES + line.len() + 1);
-        }
-        reader.skim(&vec![b'x'; 3 * KEPT_BYTES]);
-        assert!(reader.kept.capacity() <= KEPT_BYTES);
-        assert_eq!(reader.kept.len(), RESULT_BYTES);
+    fn output_is_result(&self) -> bool {
+        true
     }
 }

@@ -22,6 +22,7 @@
 
 mod flood;
 mod lines;
+mod output;
 mod record;
 mod replay;
 
@@ -314,6 +315,11 @@ impl Transcript {
             self.warn("something went on writing to the output after the agent had ended");
             self.summary_until(out_bytes)?
         };
+        if self.state.teller.reader.output_is_result() {
+            let log = self.files()?.log.as_ref();
+            let result = log.map(|log| output::result(log, out_bytes)).transpose()?;
+            summary.result = result.flatten();
+        }
         let missing = out_bytes.saturating_sub(self.state.splitter.position());
         if missing > 0 {
             self.warn(&format!(
