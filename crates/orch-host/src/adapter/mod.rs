@@ -25,6 +25,8 @@ mod provider;
 mod qwen;
 mod shell;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod trouble;
 
 pub use documented::{DOCUMENTED, Documented};

@@ -198,13 +198,7 @@ fn environment(permission: Permission, is_root: bool) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::adapter::arguments::SYSTEM_PROMPT_BYTES;
-
-    fn settings() -> AgentSettings {
-        AgentSettings {
-            name: "ada".into(),
-            ..AgentSettings::default()
-        }
-    }
+    use crate::adapter::testing::settings;
 
     fn with(permission: Permission) -> AgentSettings {
         AgentSettings {

@@ -246,13 +246,7 @@ fn explain(_code: i32, errors: &str) -> Option<(FailureCode, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn settings() -> AgentSettings {
-        AgentSettings {
-            name: "ada".into(),
-            ..AgentSettings::default()
-        }
-    }
+    use crate::adapter::testing::settings;
 
     fn line(settings: &AgentSettings, occasion: &Occasion<'_>) -> String {
         invocation(settings, occasion).unwrap().argv.join(" ")

@@ -1,14 +1,8 @@
 use orch_core::outcome::Verdict;
 
 use super::*;
+use crate::adapter::testing::{code, read, settings};
 use std::path::Path;
-
-fn settings() -> AgentSettings {
-    AgentSettings {
-        name: "ada".into(),
-        ..AgentSettings::default()
-    }
-}
 
 const ALWAYS: &str = "copilot --output-format json --no-ask-user --no-auto-update --no-color \
     --no-remote-export --disable-client-telemetry --usage-output-file /run/agent/usage.json";
@@ -151,22 +145,7 @@ fn the_usage_file_is_summed_over_models_and_says_nothing_if_it_has_none() {
 }
 
 fn told(lines: &[&str]) -> crate::adapter::Summary {
-    let mut reader = (ADAPTER.reader)();
-    for line in lines {
-        reader.line(line.as_bytes());
-    }
-    reader.summary()
-}
-
-fn code(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Error { code, .. }
-        | Verdict::Explained { code, .. }
-        | Verdict::Limited { code, .. } => code.as_str(),
-        Verdict::Success => "success",
-        Verdict::NoResult => "no result",
-        Verdict::ByExitStatus => "by exit status",
-    }
+    read(&ADAPTER, lines).summary()
 }
 
 const GOOD: &str = r#"{"type":"result","sessionId":"s","exitCode":0}"#;

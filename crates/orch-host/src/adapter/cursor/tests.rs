@@ -1,13 +1,7 @@
 use super::*;
+use crate::adapter::testing::settings;
 use crate::adapter::{EventType, Summary};
 use orch_core::outcome::Verdict;
-
-fn settings() -> AgentSettings {
-    AgentSettings {
-        name: "ada".into(),
-        ..AgentSettings::default()
-    }
-}
 
 #[test]
 fn it_is_forced_only_by_name() {

@@ -2,14 +2,8 @@ use orch_core::outcome::Verdict;
 use orch_core::run::Usage;
 
 use super::*;
+use crate::adapter::testing::{code, read, settings};
 use std::path::Path;
-
-fn settings() -> AgentSettings {
-    AgentSettings {
-        name: "ada".into(),
-        ..AgentSettings::default()
-    }
-}
 
 fn mcp() -> Vec<McpServer> {
     McpServer::parse(
@@ -138,22 +132,7 @@ fn an_exit_status_without_a_result_is_explained() {
 }
 
 fn told(lines: &[&str]) -> crate::adapter::Summary {
-    let mut reader = (ADAPTER.reader)();
-    for line in lines {
-        reader.line(line.as_bytes());
-    }
-    reader.summary()
-}
-
-fn code(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Error { code, .. }
-        | Verdict::Explained { code, .. }
-        | Verdict::Limited { code, .. } => code.as_str(),
-        Verdict::Success => "success",
-        Verdict::NoResult => "no result",
-        Verdict::ByExitStatus => "by exit status",
-    }
+    read(&ADAPTER, lines).summary()
 }
 
 const SUCCESS: &str = r#"{"type":"result","status":"success"}"#;

@@ -2,14 +2,8 @@ use orch_core::outcome::Verdict;
 use orch_core::run::Usage;
 
 use super::*;
+use crate::adapter::testing::{code, read, settings};
 use std::path::Path;
-
-fn settings() -> AgentSettings {
-    AgentSettings {
-        name: "ada".into(),
-        ..AgentSettings::default()
-    }
-}
 
 fn mcp() -> Vec<McpServer> {
     McpServer::parse(
@@ -177,23 +171,9 @@ fn failure(name: &str, data: &str) -> String {
 }
 
 fn told(lines: &[String]) -> crate::adapter::Summary {
-    let mut reader = (ADAPTER.reader)();
-    for line in lines {
-        reader.line(line.as_bytes());
-        assert!(!reader.terminal_seen());
-    }
+    let reader = read(&ADAPTER, lines);
+    assert!(!reader.terminal_seen());
     reader.summary()
-}
-
-fn code(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Error { code, .. }
-        | Verdict::Explained { code, .. }
-        | Verdict::Limited { code, .. } => code.as_str(),
-        Verdict::Success => "success",
-        Verdict::NoResult => "no result",
-        Verdict::ByExitStatus => "by exit status",
-    }
 }
 
 #[test]

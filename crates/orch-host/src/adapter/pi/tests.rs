@@ -3,14 +3,8 @@ use orch_core::run::Usage;
 use serde_json::json;
 
 use super::*;
+use crate::adapter::testing::{code, read, settings};
 use std::path::Path;
-
-fn settings() -> AgentSettings {
-    AgentSettings {
-        name: "ada".into(),
-        ..AgentSettings::default()
-    }
-}
 
 #[test]
 fn without_full_permission_it_has_no_shell() {
@@ -67,23 +61,9 @@ fn settings_become_options_and_the_system_prompt_a_file() {
 }
 
 fn told(lines: &[String]) -> crate::adapter::Summary {
-    let mut reader = (ADAPTER.reader)();
-    for line in lines {
-        reader.line(line.as_bytes());
-        assert!(!reader.terminal_seen());
-    }
+    let reader = read(&ADAPTER, lines);
+    assert!(!reader.terminal_seen());
     reader.summary()
-}
-
-fn code(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Error { code, .. }
-        | Verdict::Explained { code, .. }
-        | Verdict::Limited { code, .. } => code.as_str(),
-        Verdict::Success => "success",
-        Verdict::NoResult => "no result",
-        Verdict::ByExitStatus => "by exit status",
-    }
 }
 
 /// A turn with one message of the assistant, at this time and with this many tokens of input.
