@@ -14,6 +14,7 @@ use orch_store::sqlite::{SqliteStore, log_of};
 use orch_store::{Reader, Store};
 use tower::ServiceExt;
 
+use crate::clock;
 use crate::config;
 use crate::descriptors;
 use crate::engine_loop::{Duty, EngineLoop};
@@ -300,6 +301,9 @@ impl Foundation {
             strangers::look(project, reader.as_mut(), &log)?;
         }
         let last_event = reader.last_event()?;
+        let newest = reader.events(last_event.saturating_sub(1), 1)?;
+        let newest = newest.first().map(|fact| fact.event.time);
+        clock::go_on(&project.clock(), newest);
         let (wakes, woken) = channel();
         let shared = Arc::new(Shared::new(Parts {
             project: project.clone(),

@@ -298,6 +298,8 @@ impl EngineLoop {
     /// Records inputs in one transaction and does everything that follows from them.
     fn record(&mut self, items: Vec<Item>) -> bool {
         let config = self.shared.config();
+        // What begins to wait now waits by this clock. It works without, only not over a restart.
+        let _ = clock::keep(&self.shared.project.clock());
         let (inputs, replies): (Vec<_>, Vec<_>) = items
             .into_iter()
             .map(|item| (item.input, item.reply))

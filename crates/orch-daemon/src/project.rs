@@ -201,6 +201,12 @@ impl Project {
         self.state.join("trusted")
     }
 
+    /// What the daemon's clock goes by.
+    #[must_use]
+    pub fn clock(&self) -> PathBuf {
+        self.state.join("clock.json")
+    }
+
     /// The database.
     #[must_use]
     pub fn database(&self) -> PathBuf {
