@@ -3,9 +3,9 @@
 //! A wall clock may be set while tasks wait for a moment: put an hour back, each retry would come
 //! an hour late; put ahead, at once. This clock shows the wall's time and then goes on by itself,
 //! also while the machine is suspended, and takes over the wall's time again only while nothing
-//! waits for a moment. The next daemon goes on by it, as long as the machine is not restarted; after
-//! that it begins with the wall's time, which on a machine without a battery may be that of 1970, or
-//! with the last moment that was recorded, if that is later. Must not know what waits.
+//! waits for a moment. The next daemon goes on by it until the machine is restarted. Then it begins
+//! with the wall's time, which on a machine without a battery may be that of 1970, or with the last
+//! moment that was recorded, if that is later. Must not know what waits.
 
 use std::fs;
 use std::io;
