@@ -38,6 +38,8 @@ const FILES: &str = "files";
 const SIZE: &str = "size";
 /// The number of the last item that was made.
 const LAST_NUMBER: &str = ".last-number";
+/// The highest number of rescued commits that were given up.
+const LAST_DROPPED: &str = ".last-dropped";
 /// Items that are given up and not yet removed.
 const REMOVING: &str = ".removing";
 /// An item without files is being filled right now, or its filling was cut short this long ago.
@@ -372,9 +374,25 @@ impl Trash {
         Ok(found)
     }
 
-    /// The highest number that was ever given to an item, as far as that is written down.
-    fn last_number(&self) -> u64 {
-        let text = fs::read_to_string(self.directory.join(LAST_NUMBER));
+    /// The highest number of rescued commits that were given up, as far as that is written down.
+    pub(crate) fn last_dropped(&self) -> u64 {
+        self.noted(LAST_DROPPED)
+    }
+
+    /// Notes that rescued commits of this number are given up: a name that a person wrote down must
+    /// not come to mean something else.
+    pub(crate) fn note_dropped(&self, number: u64) -> Result<()> {
+        if number <= self.last_dropped() {
+            return Ok(());
+        }
+        self.make()?;
+        let path = self.directory.join(LAST_DROPPED);
+        fs::write(&path, number.to_string()).map_err(refused("write", &path))
+    }
+
+    /// A number that is written down, or 0.
+    fn noted(&self, name: &str) -> u64 {
+        let text = fs::read_to_string(self.directory.join(name));
         text.ok()
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(0)
@@ -395,7 +413,7 @@ impl Trash {
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700);
         // A name that a person wrote down must not come to mean something else.
-        let mut number = self.last_number().saturating_add(1);
+        let mut number = self.noted(LAST_NUMBER).saturating_add(1);
         loop {
             let id = format!("{task}.t{number}");
             let path = self.directory.join(&id);

@@ -178,8 +178,12 @@ impl Workspaces {
     /// Lets go of rescued work. Git removes commits that nothing else leads to when it tidies up.
     ///
     /// # Errors
-    /// The ref was moved meanwhile, or git failed.
+    /// The ref was moved meanwhile, its number cannot be noted, or git failed.
     pub fn drop_rescued(&self, rescued: &Rescued) -> Result<()> {
+        let number = rescued.id.rsplit_once('.');
+        if let Some(number) = number.and_then(|(_, number)| number.parse().ok()) {
+            self.trash().note_dropped(number)?;
+        }
         let update = RefUpdate {
             name: rescued.reference.clone(),
             old: Some(rescued.object.clone()),
@@ -211,8 +215,9 @@ impl Workspaces {
             let numbers = all
                 .iter()
                 .filter_map(|it| it.reference.as_str().strip_prefix(&prefix))
-                .filter_map(|rest| rest.parse::<u32>().ok());
-            let number = numbers.max().unwrap_or(0) + 1;
+                .filter_map(|rest| rest.parse::<u64>().ok());
+            let highest = numbers.fold(self.trash().last_dropped(), u64::max);
+            let number = highest.saturating_add(1);
             let name = format!("{prefix}{number}").parse::<RefName>()?;
             let object = match &tag {
                 Some(tag) => tag,

@@ -57,6 +57,26 @@ fn rescued_commits_survive_gc_and_come_back_as_a_branch() {
     assert_eq!(fixture.show("back", "work").unwrap(), "hours of it\n");
 }
 
+/// The name of commits that were given up is not given to others: who drops it twice by mistake
+/// drops nothing else.
+#[test]
+fn the_name_of_dropped_commits_is_not_used_again() {
+    let fixture = Fixture::new();
+    let workspaces = fixture.workspaces();
+    let job = Job::new(&workspaces, 1);
+    write(&job.prepare().join("work"), "first\n");
+    job.discard().unwrap();
+    let first = workspaces.rescued().unwrap().remove(0);
+    workspaces.drop_rescued(&first).unwrap();
+
+    write(&job.prepare().join("work"), "second\n");
+    job.discard().unwrap();
+    let second = workspaces.rescued().unwrap().remove(0);
+    assert_eq!(first.id, format!("{}.1", job.task));
+    assert_eq!(second.id, format!("{}.2", job.task));
+    assert!(workspaces.find_rescued(&first.id).is_err());
+}
+
 /// An earlier version of orch kept the commits themselves: those have no date, so that nothing can
 /// conclude that their time is over.
 #[test]
