@@ -75,6 +75,15 @@ const PATHS: &[(&str, &[&str])] = &[
 /// What any program may have read by a shell that it starts.
 const EVERYWHERE: &[&str] = &[".envrc"];
 
+/// Files with variables that a kind of agent takes over for itself and its tools: its own, then the
+/// usual one. It looks for both in its directory and in each above that, and takes the first that
+/// it finds. Such a variable can name a program that every shell runs first, or the address to
+/// which the user's key is sent; and worktrees lie below the user's own checkout.
+const VARIABLES: &[(&str, [&str; 2])] = &[
+    ("gemini", [".gemini/.env", ".env"]),
+    ("qwen", [".qwen/.env", ".env"]),
+];
+
 /// The paths that matter for a kind of agent, in order. A command of the user's own reads none by
 /// itself; of a program that is not known better, all are taken to matter.
 #[must_use]
@@ -88,7 +97,21 @@ pub fn paths(adapter: &str) -> BTreeSet<&'static str> {
         Some((_, paths)) => paths.iter().copied().collect(),
         None => of_all().collect(),
     };
-    own.into_iter().chain(EVERYWHERE.iter().copied()).collect()
+    let variables = variables(adapter).flat_map(|names| names.iter().copied());
+    own.into_iter()
+        .chain(variables)
+        .chain(EVERYWHERE.iter().copied())
+        .collect()
+}
+
+/// The files with variables that a kind of agent looks for; for one that is not known better,
+/// those of all.
+fn variables(adapter: &str) -> impl Iterator<Item = &'static [&'static str; 2]> {
+    let is_known = PATHS.iter().any(|(name, _)| *name == adapter);
+    let own = VARIABLES
+        .iter()
+        .filter(move |(name, _)| !is_known || *name == adapter);
+    own.map(|(_, names)| names)
 }
 
 /// One file as it is now.
@@ -123,8 +146,9 @@ pub enum ConsentError {
     Git(#[from] GitError),
 }
 
-/// The files in `directory` that matter for a kind of agent. Where there are none, as usual,
-/// nothing is started and nothing is read.
+/// The files in `directory` that matter for a kind of agent, and those in the directories above it
+/// that its program would find from there. Where there are none, as usual, nothing is started and
+/// nothing is read.
 ///
 /// # Errors
 /// What is there cannot be looked at as a whole.
@@ -133,9 +157,28 @@ pub fn look(
     directory: &Path,
     adapter: &str,
 ) -> Result<Vec<Found>, ConsentError> {
+    let home = std::env::var_os("HOME").map(|home| real(Path::new(&home)));
+    look_from(repository, directory, adapter, home.as_deref())
+}
+
+fn look_from(
+    repository: &Repository,
+    directory: &Path,
+    adapter: &str,
+    home: Option<&Path>,
+) -> Result<Vec<Found>, ConsentError> {
     let mut walk = Walk::default();
     for path in paths(adapter) {
         walk.follow(&directory.join(path), DEPTH)?;
+    }
+    let root = repository.root();
+    let place = real(directory);
+    for names in variables(adapter) {
+        if let Some(path) = above(&place, names, home, root)
+            && !walk.files.contains(&path)
+        {
+            walk.follow(&path, DEPTH)?;
+        }
     }
     if walk.files.is_empty() {
         return Ok(Vec::new());
@@ -149,10 +192,33 @@ pub fn look(
         return Err(ConsentError::TooMuch);
     }
     let found = walk.files.iter().zip(digests).map(|(path, digest)| Found {
-        path: shown(path.strip_prefix(directory).unwrap_or(path)),
+        path: shown(named(path, directory, root)),
         digest: digest.to_owned(),
     });
     Ok(found.collect())
+}
+
+/// A file by its place in the checkout, whichever checkout it lies in: what was agreed to in the
+/// user's own holds in the worktrees, too. What lies outside of the repository has its whole path.
+fn named<'a>(path: &'a Path, directory: &Path, root: &Path) -> &'a Path {
+    path.strip_prefix(directory)
+        .or_else(|_| path.strip_prefix(root))
+        .unwrap_or(path)
+}
+
+/// Where a path leads: what is above a directory is above the place where it really lies.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The first file with variables above `directory`, if there is none in it. What the user has at
+/// `home` is the user's own and not the repository's, unless that is the repository itself.
+fn above(directory: &Path, names: &[&str], home: Option<&Path>, root: &Path) -> Option<PathBuf> {
+    let is_own = |place: &Path| home == Some(place) && place != root;
+    let places = directory.ancestors().filter(|place| !is_own(place));
+    let mut files = places.flat_map(|place| names.iter().map(move |name| place.join(name)));
+    let first = files.find(|path| path.exists());
+    first.filter(|path| !names.iter().any(|name| *path == directory.join(name)))
 }
 
 /// A path as one line of text, so that no two look alike.
@@ -352,6 +418,47 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Variables in a file can name a program that every shell runs first, or another provider.
+    #[test]
+    fn files_with_variables_are_found_where_the_programs_look_for_them() {
+        for (adapter, own) in [("gemini", ".gemini/.env"), ("qwen", ".qwen/.env")] {
+            let (place, repository) = repository();
+            let worktree = place.path().join(".orch/worktrees/one");
+            fs::create_dir_all(&worktree).unwrap();
+            let look = |adapter: &str| look_from(&repository, &worktree, adapter, None).unwrap();
+            assert!(look(adapter).is_empty());
+            write(&place, ".env", "KEY=1");
+            assert_eq!(names(&look(adapter)), [".env"], "{adapter}");
+            let in_checkout = look_from(&repository, place.path(), adapter, None).unwrap();
+            assert_eq!(look(adapter), in_checkout, "agreed to once");
+            assert_eq!(look("acp").len(), 1, "nobody knows what it reads");
+            assert!(look("claude").is_empty(), "it reads none");
+            write(&place, own, "KEY=2");
+            assert_eq!(names(&look(adapter)), [own], "its own comes first");
+            write(&place, ".orch/worktrees/one/.env", "KEY=3");
+            let nearest = look(adapter);
+            assert_eq!(names(&nearest), [".env"], "the nearest is taken");
+            assert_ne!(nearest, in_checkout);
+        }
+    }
+
+    #[test]
+    fn what_lies_above_the_repository_is_asked_for_and_the_users_own_home_is_not() {
+        let (place, repository) = repository();
+        let outer = place.path().parent().unwrap();
+        let directory = place.path().join("deep");
+        let names: &[&str] = &["orch-consent-none", ".env"];
+        let root = repository.root();
+        write(&place, ".env", "KEY=1");
+        let file = place.path().join(".env");
+        let found = |home: &Path, root: &Path| above(&directory, names, Some(home), root);
+        assert_eq!(found(outer, root), Some(file.clone()));
+        assert_eq!(found(place.path(), outer), None, "home");
+        assert_eq!(found(place.path(), place.path()), Some(file.clone()));
+        assert_eq!(named(&file, &directory, root), Path::new(".env"));
+        assert_eq!(named(&file, &directory, &directory), file);
     }
 
     #[test]
