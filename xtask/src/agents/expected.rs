@@ -286,7 +286,7 @@ const TABLE: &[Expected] = &[
     },
     Expected {
         case: Case::Ask,
-        programs: &["gemini", "qwen"],
+        programs: &["gemini", "opencode", "qwen"],
         outcome: "completed",
         because: "it shows the model no tool that it may not use; that nothing was committed is seen",
         checks: &[NothingCommitted],
@@ -353,7 +353,7 @@ const TABLE: &[Expected] = &[
     },
     Expected {
         case: Case::Ask,
-        programs: &["opencode", "opencode-acp"],
+        programs: &["opencode-acp"],
         outcome: "completed",
         because: "its own settings allow everything unless its user says otherwise",
         checks: &[Result(script::FINAL), Committed("out.txt")],

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::bypass;
 use super::{ARGUMENT_BYTES, ARGUMENTS_BYTES, AgentSettings, Permission, SettingsError};
 
 /// Longest system prompt that goes into the command line, bytes. Other users of the machine can
@@ -118,27 +119,38 @@ impl AgentSettings {
     /// Appends the user's own arguments, if none of them is one of orch's.
     pub(super) fn push_args(
         &self,
-        reserved: &[Reserved],
+        reserved: &'static [Reserved],
+        argv: &mut Vec<String>,
+    ) -> Result<(), SettingsError> {
+        self.push_each(reserved, true, argv)
+    }
+
+    /// The same for a program that knows options of several letters behind one dash.
+    pub(super) fn push_whole_args(
+        &self,
+        reserved: &'static [Reserved],
+        argv: &mut Vec<String>,
+    ) -> Result<(), SettingsError> {
+        self.push_each(reserved, false, argv)
+    }
+
+    fn push_each(
+        &self,
+        reserved: &'static [Reserved],
+        is_joined: bool,
         argv: &mut Vec<String>,
     ) -> Result<(), SettingsError> {
         for argument in &self.args {
             self.check_argument("args", argument)?;
-            self.refuse_reserved(reserved, argument)?;
+            if let Some((name, instead)) = bypass::reserved_as(reserved, argument, is_joined) {
+                return Err(self.reserved(name, instead));
+            }
+            if !reserved.is_empty() {
+                self.refuse_bypass(argument)?;
+            }
             argv.push(argument.clone());
         }
         Ok(())
-    }
-
-    fn refuse_reserved(&self, reserved: &[Reserved], argument: &str) -> Result<(), SettingsError> {
-        let option = argument.split_once('=').map_or(argument, |(name, _)| name);
-        match reserved.iter().find(|(name, _)| *name == option) {
-            None => Ok(()),
-            Some((name, instead)) => Err(SettingsError::ReservedArgument {
-                agent: self.name.clone(),
-                argument: (*name).to_owned(),
-                instead,
-            }),
-        }
     }
 
     /// Refuses variables in `env` that would undo what orch itself says.

@@ -7,6 +7,7 @@
 mod acp;
 mod arguments;
 mod believed;
+mod bypass;
 mod calls;
 mod claude;
 mod codex;

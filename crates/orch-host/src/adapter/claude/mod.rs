@@ -5,6 +5,7 @@
 mod reader;
 
 use super::arguments::Reserved;
+use super::bypass::Allowing;
 use super::explain;
 use super::mcp::{MCP_FILE, McpServer};
 use super::messages;
@@ -68,6 +69,18 @@ const RESERVED: &[Reserved] = &[
         "--dangerously-skip-permissions",
         "set `permission = \"full\"`",
     ),
+    (
+        "--settings",
+        "put it into your own settings of Claude Code, and set `permission`",
+    ),
+    (
+        "--agents",
+        "put them into your own settings of Claude Code, and set `permission`",
+    ),
+    (
+        "--permission-prompt-tool",
+        "nobody is there to answer; set `permission`",
+    ),
     ("--session-id", "orch decides which session a run is in"),
     ("--resume", "orch decides which session a run is in"),
     ("-r", "orch decides which session a run is in"),
@@ -80,6 +93,12 @@ const RESERVED: &[Reserved] = &[
     ("--background", "orch waits for the end of a run"),
     ("--bg", "orch waits for the end of a run"),
 ];
+
+/// What the user may allow beyond `permission`, command by command.
+const ALLOWING: Allowing = Allowing {
+    options: &["--allowedTools"],
+    shells: &["Bash", "Monitor", "PowerShell"],
+};
 
 const STREAM: [&str; 4] = ["-p", "--output-format", "stream-json", "--verbose"];
 
@@ -145,6 +164,7 @@ fn invocation(
         settings.check_argument("system_prompt", text)?;
         argv.extend(["--append-system-prompt".to_owned(), text.to_owned()]);
     }
+    settings.refuse_whole_shells(&ALLOWING)?;
     settings.push_args(RESERVED, &mut argv)?;
     settings.check_argv(&argv)?;
     Ok(Invocation {
@@ -238,15 +258,26 @@ mod tests {
                     .contains(&full)
             );
         }
-        let smuggled = AgentSettings {
-            args: vec![full],
+        for arguments in [
+            &[full.as_str()][..],
+            &["--allow-dangerously-skip-permissions"],
+            &["--permissionMode=bypassPermissions"],
+            &["--settings", "{}"],
+            &["--agents={}"],
+            &["--allowed-tools", "Edit", "Bash"],
+        ] {
+            let smuggled = AgentSettings {
+                args: arguments.iter().map(|&it| it.to_owned()).collect(),
+                ..settings()
+            };
+            let error = invocation(&smuggled, &Occasion::example(), false).unwrap_err();
+            assert!(error.to_string().contains("set `permission"), "{error}");
+        }
+        let named = AgentSettings {
+            args: vec!["--allowedTools".into(), "Bash(cargo test:*)".into()],
             ..settings()
         };
-        let error = invocation(&smuggled, &Occasion::example(), false).unwrap_err();
-        assert!(
-            error.to_string().contains("permission = \"full\""),
-            "{error}"
-        );
+        assert!(invocation(&named, &Occasion::example(), false).is_ok());
     }
 
     #[test]

@@ -61,6 +61,8 @@ const RESERVED: &[Reserved] = &[
         "set `permission = \"full\"`",
     ),
     ("--yolo", "set `permission = \"full\"`"),
+    ("--full-auto", "set `permission`"),
+    ("--trust", "orch trusts no directory for you"),
     (
         "--approve-for-me",
         "nobody is there to approve; set `permission`",
@@ -84,7 +86,7 @@ fn invocation(
     argv.extend(["--json", "--skip-git-repo-check"].map(str::to_owned));
     let mut config = Config(vec!["analytics.enabled=false".to_owned()]);
     match settings.permission.unwrap_or(Permission::Edits) {
-        Permission::Ask => {}
+        Permission::Ask => config.look_only(),
         Permission::Edits => config.sandbox(occasion),
         Permission::Full => argv.push("--dangerously-bypass-approvals-and-sandbox".to_owned()),
     }
@@ -102,6 +104,7 @@ fn invocation(
     }
     let env = config.servers(occasion.mcp);
     argv.extend(config.0.into_iter().flat_map(|it| ["-c".to_owned(), it]));
+    refuse_own_permissions(settings)?;
     settings.push_args(RESERVED, &mut argv)?;
     // The prompt comes by stdin.
     argv.push("-".to_owned());
@@ -125,6 +128,12 @@ struct Config(Vec<String>);
 impl Config {
     fn set_text(&mut self, key: &str, text: &str) {
         self.0.push(format!("{key}={}", toml_text(text)));
+    }
+
+    /// It may read, and nothing asks. Without these words the user's own settings would decide.
+    fn look_only(&mut self) {
+        self.set_text("sandbox_mode", "read-only");
+        self.set_text("approval_policy", "never");
     }
 
     /// It may write in its directory and what a commit writes of the repository, and nothing
@@ -173,6 +182,45 @@ impl Config {
         }
         env
     }
+}
+
+/// Parts of the names of settings that say what it may do.
+const PERMISSIONS: &[&str] = &["approv", "permission", "profile", "projects", "sandbox"];
+/// Settings of the sandbox that leave its walls where they are.
+const HARMLESS: &[&str] = &[
+    "sandbox_workspace_write.exclude_slash_tmp",
+    "sandbox_workspace_write.exclude_tmpdir_env_var",
+    "sandbox_workspace_write.network_access",
+];
+
+/// Refuses `-c KEY=VALUE` for keys that undo `permission`: the last one given wins.
+fn refuse_own_permissions(settings: &AgentSettings) -> Result<(), SettingsError> {
+    let mut is_value = false;
+    for argument in &settings.args {
+        let assignment = match is_value {
+            true => Some(argument.as_str()),
+            false => assignment(argument),
+        };
+        is_value = !is_value && matches!(argument.as_str(), "-c" | "--config");
+        if let Some(key) = assignment.and_then(|it| it.split('=').next())
+            && is_permission(key.trim())
+        {
+            return Err(settings.reserved(key.trim(), "set `permission`"));
+        }
+    }
+    Ok(())
+}
+
+/// The assignment that stands in the same argument as its option.
+fn assignment(argument: &str) -> Option<&str> {
+    let long = argument.strip_prefix("--config=");
+    let short = || argument.strip_prefix("-c").filter(|rest| !rest.is_empty());
+    long.or_else(short).map(|it| it.trim_start_matches('='))
+}
+
+fn is_permission(key: &str) -> bool {
+    let first = key.split('.').next().unwrap_or_default().to_lowercase();
+    !HARMLESS.contains(&key) && PERMISSIONS.iter().any(|part| first.contains(part))
 }
 
 type Variables = std::collections::BTreeMap<String, String>;
@@ -266,17 +314,40 @@ mod tests {
         );
         assert_eq!(
             line(&with(Permission::Ask), &example),
-            "codex exec --json --skip-git-repo-check -c analytics.enabled=false -"
+            "codex exec --json --skip-git-repo-check -c analytics.enabled=false \
+             -c sandbox_mode=\"read-only\" -c approval_policy=\"never\" -"
         );
         let bypass = "--dangerously-bypass-approvals-and-sandbox";
         assert!(line(&with(Permission::Full), &example).contains(bypass));
-        for argument in [bypass, "-s", "--sandbox=danger-full-access"] {
-            let smuggled = AgentSettings {
-                args: vec![argument.into()],
-                ..settings()
-            };
-            let error = invocation(&smuggled, &example).unwrap_err();
-            assert!(error.to_string().contains("permission"), "{error}");
+        let with = |arguments: &[&str]| AgentSettings {
+            args: arguments.iter().map(|&it| it.to_owned()).collect(),
+            ..settings()
+        };
+        for arguments in [
+            &[bypass][..],
+            &["-s"],
+            &["-sdanger-full-access"],
+            &["--sandbox=danger-full-access"],
+            &["--full-auto"],
+            &["-c", "sandbox_mode=\"danger-full-access\""],
+            &["-csandbox_mode=danger-full-access"],
+            &["-c=sandbox_mode=danger-full-access"],
+            &["--config", "a=1", "--config", " sandbox_mode = \"x\""],
+            &["--config=default_permissions=x"],
+            &["-c", "approval_policy=\"on-request\""],
+            &["-c", "projects.\"/\".trust_level=\"trusted\""],
+            &["-c", "sandbox_workspace_write.writable_roots=[\"/\"]"],
+            &["-c", "sandbox_workspace_write={writable_roots=[\"/\"]}"],
+        ] {
+            let error = invocation(&with(arguments), &example).unwrap_err();
+            assert!(error.to_string().contains("set `permission"), "{error}");
+        }
+        for arguments in [
+            &["-c", "sandbox_workspace_write.network_access=true"][..],
+            &["-c", "model_verbosity=\"low\"", "--search"],
+            &["--title", "sandbox_mode=x"],
+        ] {
+            assert!(invocation(&with(arguments), &example).is_ok());
         }
     }
 
@@ -297,7 +368,8 @@ mod tests {
         assert_eq!(
             line(&all, &occasion),
             "codex exec resume 01a2 --json --skip-git-repo-check --model gpt-5 \
-             -c analytics.enabled=false -c model_reasoning_effort=\"high\" \
+             -c analytics.enabled=false -c sandbox_mode=\"read-only\" \
+             -c approval_policy=\"never\" -c model_reasoning_effort=\"high\" \
              -c developer_instructions=\"Be \\\"brief\\\".\\n\\u007f\" --enable x -"
         );
     }

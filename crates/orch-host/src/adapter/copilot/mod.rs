@@ -9,6 +9,7 @@ mod words;
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Reserved, owned, variables};
+use super::bypass::Allowing;
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, McpServer,
@@ -60,6 +61,9 @@ const RESERVED: &[Reserved] = &[
     ("--usage-output-file", "orch reads that file"),
     ("--allow-all", "set `permission = \"full\"`"),
     ("--allow-all-tools", "set `permission = \"full\"`"),
+    ("--allow-all-paths", "set `permission = \"full\"`"),
+    ("--allow-all-urls", "set `permission = \"full\"`"),
+    ("--assisted-approval", "set `permission`"),
     ("--yolo", "set `permission = \"full\"`"),
     ("--prompt", "orch gives the prompt on stdin"),
     ("-p", "orch gives the prompt on stdin"),
@@ -81,6 +85,12 @@ const RESERVED_VARIABLES: &[Reserved] = &[
     ("COPILOT_ALLOW_ALL", "set `permission = \"full\"`"),
     ("COPILOT_ASSISTED_APPROVAL", "set `permission`"),
 ];
+
+/// What the user may allow beyond `permission`, command by command.
+const ALLOWING: Allowing = Allowing {
+    options: &["--allow-tool"],
+    shells: &["shell", "bash", "powershell"],
+};
 
 /// The file with the MCP servers.
 const MCP: &str = "mcp.json";
@@ -155,6 +165,7 @@ fn arguments(
         // Its value is optional, so it has to be in the same argument.
         argv.push(format!("--resume={session}"));
     }
+    settings.refuse_whole_shells(&ALLOWING)?;
     settings.push_args(RESERVED, &mut argv)?;
     settings.check_argv(&argv)?;
     Ok(argv)

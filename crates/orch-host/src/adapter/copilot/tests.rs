@@ -49,6 +49,14 @@ fn full_permission_comes_only_by_name() {
             ..settings()
         },
         AgentSettings {
+            args: vec!["--allow-all-paths".into()],
+            ..settings()
+        },
+        AgentSettings {
+            args: vec!["--allow-tool".into(), "shell".into()],
+            ..settings()
+        },
+        AgentSettings {
             env: [("COPILOT_ALLOW_ALL".to_owned(), "true".to_owned())].into(),
             ..settings()
         },

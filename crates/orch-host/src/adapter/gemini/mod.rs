@@ -75,6 +75,8 @@ const RESERVED: &[Reserved] = &[
     ("--yolo", "set `permission = \"full\"`"),
     ("-y", "set `permission = \"full\"`"),
     ("--allowed-tools", "set `permission`"),
+    ("--policy", "set `permission`"),
+    ("--admin-policy", "set `permission`"),
     ("--prompt", "orch gives the prompt on stdin"),
     ("-p", "orch gives the prompt on stdin"),
     ("--prompt-interactive", "nobody is there to answer"),

@@ -49,7 +49,16 @@ fn full_permission_comes_only_by_name() {
             .unwrap();
         assert_eq!(made.argv[at + 1], mode);
     }
-    for argument in ["--yolo", "-y", "--approval-mode=yolo", "--allowed-tools=x"] {
+    for argument in [
+        "--yolo",
+        "-y",
+        "-dy",
+        "--y",
+        "--approval-mode=yolo",
+        "--approvalMode=yolo",
+        "--allowed-tools=x",
+        "--policy=all.toml",
+    ] {
         let smuggled = AgentSettings {
             args: vec![argument.into()],
             ..settings()

@@ -91,6 +91,10 @@ const INSTRUCTIONS: &str = "system-prompt.md";
 /// The file with orch's part of the configuration, where the variable for it is taken.
 const CONFIGURATION: &str = "opencode.json";
 
+/// What `permission = "ask"` comes to: files of its directory may be read and searched, and nobody is
+/// there to allow more. Even commands of git that look can write a file (`--output`).
+const LOOK: &str = r#"{"bash":"deny","edit":"deny","external_directory":"deny","webfetch":"deny","websearch":"deny"}"#;
+
 /// What `permission = "edits"` comes to: files may be changed and committed. Rules of the user's
 /// own for other commands stay. The last rule that matches counts, so the general one is first.
 const EDITS: &str = r#"{"bash":{"*":"deny","git add *":"allow","git commit *":"allow","git diff *":"allow","git log *":"allow","git mv *":"allow","git rm *":"allow","git show *":"allow","git status *":"allow"},"edit":"allow","external_directory":"deny","webfetch":"deny","websearch":"deny"}"#;
@@ -106,9 +110,12 @@ fn invocation(
         ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
         ("OPENCODE_DISABLE_TERMINAL_TITLE", "1"),
     ]);
-    if permission == Permission::Edits {
-        env.push(("OPENCODE_PERMISSION".to_owned(), EDITS.to_owned()));
-    }
+    let rules = match permission {
+        Permission::Ask => Some(LOOK),
+        Permission::Edits => Some(EDITS),
+        Permission::Full => None,
+    };
+    env.extend(rules.map(|rules| ("OPENCODE_PERMISSION".to_owned(), rules.to_owned())));
     let mut files = Vec::new();
     if let Some(text) = settings.preamble() {
         files.push((INSTRUCTIONS, text));

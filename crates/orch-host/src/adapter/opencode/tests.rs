@@ -51,8 +51,17 @@ fn full_permission_comes_only_by_name() {
         .start(&with(Permission::Ask), &Occasion::example())
         .unwrap();
     assert!(!ask.argv.contains(&"--auto".to_owned()));
-    assert_eq!(variable(&ask, "OPENCODE_PERMISSION"), None);
+    let rules: Value =
+        serde_json::from_str(variable(&ask, "OPENCODE_PERMISSION").unwrap()).unwrap();
+    assert_eq!(
+        (&rules["bash"], &rules["edit"]),
+        (&json!("deny"), &json!("deny"))
+    );
     let smuggled = [
+        AgentSettings {
+            args: vec!["--dangerously-skip-permissions".into()],
+            ..settings()
+        },
         AgentSettings {
             args: vec!["--auto".into()],
             ..settings()

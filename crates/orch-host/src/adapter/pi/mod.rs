@@ -110,7 +110,7 @@ fn invocation(
         let session = settings.option_value("session", session)?;
         argv.extend(owned(&["--session", session]));
     }
-    settings.push_args(RESERVED, &mut argv)?;
+    settings.push_whole_args(RESERVED, &mut argv)?;
     settings.check_argv(&argv)?;
     Ok(Invocation {
         argv,

@@ -7,6 +7,7 @@ mod reader;
 use orch_core::run::FailureCode;
 
 use super::arguments::Reserved;
+use super::bypass::Allowing;
 use super::explain;
 use super::mcp::{MCP_FILE, McpServer};
 use super::messages;
@@ -70,7 +71,15 @@ const RESERVED: &[Reserved] = &[
     ("-c", "orch decides which session a run is in"),
     ("--mcp-config", "set `mcp`"),
     ("--max-session-turns", "set `max_turns`"),
+    ("--acp", "orch reads the stream-json format"),
+    ("--experimental-acp", "orch reads the stream-json format"),
 ];
+
+/// What the user may allow beyond `permission`, command by command.
+const ALLOWING: Allowing = Allowing {
+    options: &["--allowed-tools"],
+    shells: &["run_shell_command", "ShellTool", "Shell", "Bash", "monitor"],
+};
 
 fn invocation(
     settings: &AgentSettings,
@@ -99,6 +108,7 @@ fn invocation(
         ]);
         files.push((MCP_FILE, McpServer::file(occasion.mcp)));
     }
+    settings.refuse_whole_shells(&ALLOWING)?;
     settings.push_args(RESERVED, &mut argv)?;
     settings.check_argv(&argv)?;
     Ok(Invocation {
@@ -179,7 +189,14 @@ mod tests {
         );
         assert!(line(&with(Some(Permission::Full))).ends_with("--approval-mode yolo"));
         assert!(line(&with(Some(Permission::Ask))).ends_with("--approval-mode default"));
-        for argument in ["-y", "--yolo", "--approval-mode=yolo"] {
+        for argument in [
+            "-y",
+            "-dy",
+            "--yolo",
+            "--approval-mode=yolo",
+            "--approvalMode=yolo",
+            "--allowed-tools=run_shell_command",
+        ] {
             let smuggled = AgentSettings {
                 args: vec![argument.into()],
                 ..with(None)
