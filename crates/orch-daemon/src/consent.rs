@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use orch_host::consent::{self, ConsentError, Found, Trusted};
 use orch_host::git::{GitError, Repository};
+use orch_host::supervise;
 
 use crate::config::AgentEntry;
 use crate::project::Project;
@@ -92,6 +93,18 @@ fn places(project: &Project) -> Vec<PathBuf> {
     places.sort();
     places.insert(0, project.root.clone());
     places
+}
+
+/// Whether this process was started by an agent, which must not agree to what it has written
+/// itself.
+///
+/// # Errors
+/// It cannot be told.
+pub fn is_agents_own() -> io::Result<bool> {
+    if std::env::var_os(supervise::MARKER).is_some() {
+        return Ok(true);
+    }
+    supervise::is_within_run()
 }
 
 /// Notes that somebody has agreed to these contents.

@@ -25,6 +25,7 @@
 //! This module must not know about tasks, retries, adapters, outcomes or the database. It says
 //! what the kernel said and what it enforced; `orch_core::outcome` decides what that means.
 
+mod ancestry;
 pub(crate) mod clock;
 pub(crate) mod files;
 mod launch;
@@ -45,6 +46,7 @@ pub(crate) mod tree;
 #[cfg(target_os = "linux")]
 pub use crate::shim::shims_main;
 pub use crate::shim::{Limiter, directory_of, shim_main};
+pub use ancestry::is_within_run;
 pub use launch::{LaunchError, Launcher, SHIM_COMMAND, forestall};
 pub use news::{News, NewsListener, NewsQuit, What};
 pub use process::present_boot;

@@ -213,7 +213,7 @@ pub(crate) fn boot_id() -> String {
     BOOT.get_or_init(system::boot_id).clone()
 }
 
-pub(crate) use system::{is_marked, marked, read, supervising, table};
+pub(crate) use system::{is_called, is_marked, is_program, marked, read, supervising, table};
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -324,6 +324,19 @@ mod system {
         }))
     }
 
+    /// Whether a process was started as `<program> <command> …` with one of `commands`.
+    pub(crate) fn is_called(pid: i32, commands: &[&str]) -> io::Result<bool> {
+        let line = of_process(pid, "cmdline")?;
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        let command = words.next();
+        Ok(commands.iter().any(|it| command == Some(it.as_bytes())))
+    }
+
+    /// Whether a process executes this very file. Another user's is not known to.
+    pub(crate) fn is_program(pid: i32, program: &std::path::Path) -> bool {
+        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|it| it == program)
+    }
+
     /// Every living process that was started as `<program> <command> <path>`, where the path ends
     /// with `name`: the directories above may have been moved since.
     pub(crate) fn supervising(command: &str, name: &str) -> io::Result<Vec<Process>> {
@@ -378,6 +391,14 @@ mod system {
 
     pub(crate) fn is_marked(_pid: i32, _name: &str) -> io::Result<bool> {
         Ok(false)
+    }
+
+    pub(crate) fn is_called(_pid: i32, _commands: &[&str]) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    pub(crate) fn is_program(_pid: i32, _program: &std::path::Path) -> bool {
+        false
     }
 
     pub(crate) fn marked(_name: &str, _value: &str) -> io::Result<Vec<Process>> {

@@ -113,6 +113,37 @@ fn what_an_agent_writes_for_the_next_one_is_asked_for_too() {
     );
 }
 
+/// What an agent writes for the next one is agreed to by a person, whatever environment the agent
+/// gives to the command, and also if it lets go of it: who started it can be seen all the same.
+#[test]
+fn an_agent_cannot_agree_by_hiding_what_it_is() {
+    let place = Project::new("");
+    let said = place.outside("said");
+    let orch = place.orch(&[]).get_program().to_owned();
+    let orch = format!("'{}' -C \"$ROOT\" agent trust --yes", orch.display());
+    // The second is nobody's child by the time it asks: the one that started it is gone.
+    let project = project(&format!(
+        "mkdir -p .claude && echo '{{}}' > .claude/settings.local.json
+         ROOT=$(cd \"$(git rev-parse --git-common-dir)/..\" && pwd)
+         env -u ORCH_RUN_ID -u ORCH_AGENT -u ORCH_TASK_ID {orch}
+         echo $? >> '{said}'
+         mkfifo \"$ROOT/.orch/told\"
+         (env -i PATH=\"$PATH\" HOME=\"$HOME\" ROOT=\"$ROOT\" setsid sh -c \
+           'read -r go < \"$ROOT/.orch/told\"; {asked}; echo $? > \"$ROOT/.orch/told\"' &)
+         echo go > \"$ROOT/.orch/told\"
+         cat \"$ROOT/.orch/told\" >> '{said}'",
+        said = said.display(),
+        asked = orch.replace('\'', "\""),
+    ));
+    let task = project.add("work", &[]);
+    serve(&project);
+    assert_eq!(text(&project.last_run(&task), "status"), "completed");
+    assert_eq!(fs::read_to_string(&said).unwrap(), "6\n6\n");
+    assert!(!project.root().join(".orch/trusted").exists());
+    // A person can, with the very same command.
+    assert_eq!(project.json(&["agent", "trust", "--yes"])["agreed"], 1);
+}
+
 #[test]
 fn a_repository_without_such_files_notices_nothing() {
     let project = project("true");

@@ -51,12 +51,15 @@ fn failed(error: consent::SurveyError) -> UserError {
 
 /// An agent must not agree to what it has written itself.
 fn refuse_agents() -> Result<()> {
-    match std::env::var_os("ORCH_RUN_ID") {
-        None => Ok(()),
-        Some(_) => Err(UserError::new(
+    let unknown = |error: std::io::Error| {
+        UserError::io("cannot tell whether an agent has started this", &error)
+    };
+    match consent::is_agents_own().map_err(unknown)? {
+        false => Ok(()),
+        true => Err(UserError::new(
             Kind::NotAllowed,
             "not_allowed",
-            "a person must agree to this, and this is the run of an agent",
+            "a person must agree to this, and this was started by an agent",
         )),
     }
 }
