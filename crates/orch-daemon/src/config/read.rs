@@ -275,6 +275,7 @@ fn check_settings(checker: &mut Checker<'_>, agents: &dyn TableLike, agent: &Age
             | SettingsError::LooksLikeOption { field, .. }
             | SettingsError::NotSupported { field, .. } => Some(*field),
             SettingsError::ReservedArgument { .. } => Some("args"),
+            SettingsError::NoSuchPermission { .. } => Some("permission"),
             _ => None,
         };
         let table = agents.get(name).and_then(Item::as_table_like);

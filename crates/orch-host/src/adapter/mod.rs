@@ -119,15 +119,25 @@ impl Adapter {
             ("mcp", !occasion.mcp.is_empty() && !can.mcp),
             (
                 "permission",
-                settings
-                    .permission
-                    .is_some_and(|asked| !can.permissions.contains(&asked)),
+                settings.permission.is_some() && can.permissions.is_empty(),
             ),
         ];
-        match unused.iter().find(|(_, is_unused)| *is_unused) {
-            Some((field, _)) => Err(settings.not_supported(self.name, field)),
-            None => (self.invocation)(settings, occasion),
+        if let Some((field, _)) = unused.iter().find(|(_, is_unused)| *is_unused) {
+            return Err(settings.not_supported(self.name, field));
         }
+        if let Some(asked) = settings.permission
+            && !can.permissions.contains(&asked)
+        {
+            let (agent, adapter) = (settings.name.clone(), self.name);
+            let known = can.permissions;
+            return Err(SettingsError::NoSuchPermission {
+                agent,
+                adapter,
+                asked,
+                known,
+            });
+        }
+        (self.invocation)(settings, occasion)
     }
 }
 
@@ -415,6 +425,22 @@ pub enum SettingsError {
         /// The field.
         field: &'static str,
     },
+    /// This kind of agent has permissions, and not this one.
+    #[error(
+        "agent '{agent}': adapter '{adapter}' has no permission \"{}\"; it has {}",
+        asked.as_str(),
+        words(known)
+    )]
+    NoSuchPermission {
+        /// The agent.
+        agent: String,
+        /// Its adapter.
+        adapter: &'static str,
+        /// What was asked for.
+        asked: Permission,
+        /// What there is.
+        known: &'static [Permission],
+    },
     /// The machine would refuse a command line of this size.
     #[error("agent '{agent}': `{field}` is {got} bytes long; at most {limit} are allowed")]
     TooLong {
@@ -427,6 +453,12 @@ pub enum SettingsError {
         /// What was given, bytes.
         got: usize,
     },
+}
+
+/// Permissions as they are written.
+fn words(permissions: &[Permission]) -> String {
+    let words = permissions.iter().map(|it| format!("\"{}\"", it.as_str()));
+    words.collect::<Vec<_>>().join(" and ")
 }
 
 macro_rules! event_types {

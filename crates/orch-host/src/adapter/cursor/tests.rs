@@ -31,7 +31,10 @@ fn it_is_forced_only_by_name() {
         ..settings()
     };
     let error = ADAPTER.start(&with, &Occasion::example()).unwrap_err();
-    assert!(error.to_string().contains("`permission`"), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "agent 'ada': adapter 'cursor' has no permission \"edits\"; it has \"ask\" and \"full\""
+    );
 }
 
 fn read(lines: &[&str]) -> (Vec<EventType>, Summary) {

@@ -25,7 +25,10 @@ fn without_full_permission_it_has_no_shell() {
         ..settings()
     };
     let error = ADAPTER.start(&ask, &Occasion::example()).unwrap_err();
-    assert!(error.to_string().contains("`permission`"), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "agent 'ada': adapter 'pi' has no permission \"ask\"; it has \"edits\" and \"full\""
+    );
 }
 
 #[test]
