@@ -54,6 +54,12 @@ fn invocation(
 ) -> Result<Invocation, SettingsError> {
     let mut command = command(settings)?;
     settings.push_args(&[], &mut command)?;
+    if settings.permission != Some(Permission::Full) {
+        // Such an agent does not ask, so that there would be nothing to refuse.
+        command
+            .iter()
+            .try_for_each(|word| settings.refuse_bypass(word))?;
+    }
     let model = settings.model.as_deref();
     let model = model.map(|model| settings.option_value("model", model));
     if let Some(session) = occasion.session {
@@ -132,6 +138,24 @@ mod tests {
             name: "ada".into(),
             command: Some(command.into()),
             ..AgentSettings::default()
+        }
+    }
+
+    #[test]
+    fn an_agent_that_asks_for_nothing_is_had_with_full_permission_alone() {
+        let inline = settings("gemini --acp --yolo");
+        let apart = AgentSettings {
+            args: vec!["--dangerously-skip-permissions".into()],
+            ..settings("agent acp")
+        };
+        for settings in [inline, apart] {
+            let error = ADAPTER.start(&settings, &Occasion::example()).unwrap_err();
+            assert!(error.to_string().contains("set `permission"), "{error}");
+            let full = AgentSettings {
+                permission: Some(Permission::Full),
+                ..settings
+            };
+            assert!(ADAPTER.start(&full, &Occasion::example()).is_ok());
         }
     }
 

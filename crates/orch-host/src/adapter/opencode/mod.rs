@@ -91,8 +91,8 @@ const INSTRUCTIONS: &str = "system-prompt.md";
 /// The file with orch's part of the configuration, where the variable for it is taken.
 const CONFIGURATION: &str = "opencode.json";
 
-/// What `permission = "ask"` comes to: files of its directory may be read and searched, and nobody is
-/// there to allow more. Even commands of git that look can write a file (`--output`).
+/// What `permission = "ask"` comes to: files of its directory may be read and searched, and nobody
+/// is there to allow more. Even commands of git that look can write a file (`--output`).
 const LOOK: &str = r#"{"bash":"deny","edit":"deny","external_directory":"deny","webfetch":"deny","websearch":"deny"}"#;
 
 /// What `permission = "edits"` comes to: files may be changed and committed. Rules of the user's
