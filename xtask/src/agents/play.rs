@@ -151,14 +151,18 @@ impl Stage {
     /// What is known of a task whose runs are over, besides what still runs and how long it took.
     pub fn recorded(&self, project: &Project, task: &str, label: &str) -> Recorded {
         let runs = project.json(&["runs", "--task", task]);
-        let branch = runs[0]["branch"].as_str().unwrap_or("main").to_owned();
+        // After a session that is gone the next attempt begins at once.
+        let over = |run: &&Value| !matches!(text(run, "status"), "starting" | "running");
+        let mut runs = runs.as_array().into_iter().flatten().filter(over).cloned();
+        let (run, before) = (runs.next().unwrap_or_default(), runs.next());
+        let branch = run["branch"].as_str().unwrap_or("main").to_owned();
         let lines = |arguments: &[&str]| {
             let text = project.git(arguments);
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         };
         Recorded {
-            run: runs[0].clone(),
-            before: runs[1].clone(),
+            run,
+            before: before.unwrap_or_default(),
             why: project.json(&["why", task]),
             commits: lines(&["log", "--format=%s", &format!("main..{branch}")]),
             files: lines(&["ls-tree", "-r", "--name-only", &branch]),
