@@ -247,6 +247,7 @@ fn a_timeout_and_a_stall_are_told_apart() {
         let end = End::Seen {
             exit: KILLED,
             enforced: Some(enforced),
+            stopped: false,
             verdict: Verdict::NoResult,
             logs: "out.log".into(),
         };
@@ -312,6 +313,33 @@ fn a_stop_that_came_before_the_process_is_sent_once_more_when_it_comes() {
         .unwrap();
     let reason = StopReason::Cancel;
     assert_eq!(bench.effects, [Effect::Stop { run, reason }]);
+}
+
+/// Promise 2.
+#[test]
+fn what_had_ended_by_itself_was_not_stopped_by_what_was_asked_for_later() {
+    let ended = |exit| End::Seen {
+        exit,
+        enforced: None,
+        stopped: false,
+        verdict: Verdict::ByExitStatus,
+        logs: "out.log".into(),
+    };
+    let run_after = |exit, cancel: bool| {
+        let mut bench = Bench::new();
+        let task = started(&mut bench, new("a"));
+        match cancel {
+            true => drop(bench.ask(Request::Cancel { task: task.clone() })),
+            false => bench.step(Input::Interrupt).map(drop).unwrap(),
+        }
+        bench.end(&task, ended(exit));
+        (bench.last_run(&task).status(), bench.status(&task))
+    };
+    let (good, bad) = (Exit::Code(0), Exit::Code(9));
+    assert_eq!(run_after(good, false), (RunStatus::Completed, "review"));
+    assert_eq!(run_after(good, true), (RunStatus::Completed, "cancelled"));
+    assert_eq!(run_after(bad, false), (RunStatus::Failed, "retrying"));
+    assert_eq!(run_after(bad, true), (RunStatus::Failed, "cancelled"));
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn the_next_run_goes_on_with_the_session_of_the_one_before() {
     let timed_out = End::Seen {
         exit: Exit::Code(143),
         enforced: Some(orch_core::outcome::Enforced::Timeout { limit_ms: 5 }),
+        stopped: false,
         verdict: Verdict::NoResult,
         logs: "out.log".into(),
     };
