@@ -326,6 +326,8 @@ pub struct EditTask {
     pub max_attempts: Option<u32>,
     /// Longest a run may take, milliseconds.
     pub timeout_ms: Option<u64>,
+    /// `nothing`, `changes` or `commit`; the empty text leaves it to the agent's configuration.
+    pub require: Option<String>,
 }
 
 /// Why work is sent back.

@@ -63,6 +63,8 @@ pub struct TaskEdit {
     pub max_attempts: Option<u32>,
     /// Longest a run may take, milliseconds.
     pub timeout_ms: Option<u64>,
+    /// What a success must have left behind; `Some(None)` is what its agent's configuration says.
+    pub require: Option<Option<Require>>,
 }
 
 /// What a person or an agent may ask.

@@ -33,7 +33,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         let dependencies = distinct(&new.dependencies);
         let unmet = self.count_unmet(&dependencies)?;
         let mut task = self.task_from(&new, unmet);
-        check_require(&task)?;
+        check_require(task.require, task.workspace)?;
         task.seq = self.ledger.insert_task(&task, &dependencies)?;
         self.note_task(EventKind::TaskAdded, &task, None, Some(&task.title))?;
         Ok(answer(Answer::Task(Box::new(task))))
@@ -104,6 +104,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         }
         check_edit(&edit)?;
         check_attempt_left(&task, edit.max_attempts)?;
+        check_require(edit.require.flatten(), task.workspace)?;
         if let Some(agent) = &edit.agent {
             self.check_agent(agent.as_ref())?;
         }
@@ -326,6 +327,7 @@ fn apply(task: &mut Task, edit: TaskEdit) {
         dependencies: _,
         max_attempts,
         timeout_ms,
+        require,
     } = edit;
     if let Some(title) = title {
         task.title = title.trim().to_owned();
@@ -336,6 +338,7 @@ fn apply(task: &mut Task, edit: TaskEdit) {
     task.labels = labels.unwrap_or_else(|| std::mem::take(&mut task.labels));
     task.max_attempts = max_attempts.unwrap_or(task.max_attempts);
     task.timeout_ms = timeout_ms.or(task.timeout_ms);
+    task.require = require.unwrap_or(task.require);
 }
 
 fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
@@ -355,10 +358,13 @@ fn check_words(field: &'static str, words: &str) -> std::result::Result<(), Refu
 }
 
 /// What cannot be judged must not be promised.
-fn check_require(task: &Task) -> std::result::Result<(), Refusal> {
-    match task.require {
+fn check_require(
+    require: Option<Require>,
+    workspace: WorkspaceMode,
+) -> std::result::Result<(), Refusal> {
+    match require {
         Some(require @ (Require::Changes | Require::Commit))
-            if task.workspace == WorkspaceMode::Shared =>
+            if workspace == WorkspaceMode::Shared =>
         {
             Err(Refusal::NotTogether {
                 one: format!("require = {require}"),

@@ -404,6 +404,11 @@ fn task_edit(shared: &Shared, edit: api::EditTask) -> Result<TaskEdit, Failed> {
         Some("") => Some(None),
         Some(name) => Some(Some(agent(name)?)),
     };
+    let require = match edit.require.as_deref() {
+        None => None,
+        Some("") => Some(None),
+        some => Some(word("require", some)?),
+    };
     Ok(TaskEdit {
         title: edit.title,
         description: edit.description,
@@ -413,6 +418,7 @@ fn task_edit(shared: &Shared, edit: api::EditTask) -> Result<TaskEdit, Failed> {
         dependencies,
         max_attempts: edit.max_attempts,
         timeout_ms: edit.timeout_ms,
+        require,
     })
 }
 
