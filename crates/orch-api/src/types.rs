@@ -355,6 +355,13 @@ pub struct Changed {
     pub task: Option<Task>,
 }
 
+/// What came of a person's consent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// Tasks that waited for it and go on.
+    pub tasks: u64,
+}
+
 /// The body of every answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {

@@ -113,6 +113,8 @@ pub enum Request {
         /// Which.
         task: TaskId,
     },
+    /// Try again now whatever waits for a person's consent: it was given.
+    Agreed,
 }
 
 /// What a request led to.
@@ -128,6 +130,8 @@ pub enum Answer {
     Landing(Box<Task>),
     /// The task is gone.
     Deleted(TaskId),
+    /// So many tasks do not wait for consent any more.
+    Released(u64),
 }
 
 /// Why a request was not fulfilled. Nothing was changed.

@@ -12,6 +12,7 @@ use crate::request::{Answer, NewTask, Refusal, Request, TaskEdit};
 use crate::run::{Failure, FailureCode, StopReason};
 use crate::task::{Dependency, Priority, Require, Review, Task, TaskState, WorkspaceMode};
 use crate::text;
+use crate::time::Timestamp;
 
 impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     pub(super) fn request(&mut self, request: Request) -> Result<Step> {
@@ -24,6 +25,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             Request::Reject { task, reason } => self.reject(&task, reason),
             Request::Resume { task, message } => self.resume(&task, message),
             Request::Delete { task } => self.delete(&task),
+            Request::Agreed => self.agreed(),
         }
     }
 
@@ -251,6 +253,25 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         let words = task.feedback.clone();
         self.note_task(kind, &task, None, words.as_deref())?;
         Ok(answer(Answer::Task(Box::new(task))))
+    }
+
+    /// Ends the wait of every task that a person's consent was missing for. The starts that failed
+    /// over that say nothing about the next one.
+    fn agreed(&mut self) -> Result<Step> {
+        let mut released = 0;
+        let ever = Timestamp(i64::MAX);
+        for id in self.ledger.due(ever, limits::WAITING_PER_CONSENT)? {
+            let mut task = self.require_task(&id)?;
+            let hold = task.state.hold();
+            if hold.is_none_or(|hold| hold.failure.code != FailureCode::NeedsConsent) {
+                continue;
+            }
+            task.start_failures = 0;
+            self.move_task(&mut task, TaskEvent::HoldPassed)?;
+            self.note_task(EventKind::TaskHoldPassed, &task, None, None)?;
+            released += 1;
+        }
+        Ok(answer(Answer::Released(released)))
     }
 
     fn delete(&mut self, id: &TaskId) -> Result<Step> {

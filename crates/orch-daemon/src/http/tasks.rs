@@ -347,6 +347,7 @@ async fn change(shared: &Shared, request: Request) -> Result<Json<api::Changed>,
         Answer::Unchanged(task) => ("unchanged", Some(task)),
         Answer::Stopping(task) => ("stopping", Some(task)),
         Answer::Deleted(_) => ("deleted", None),
+        Answer::Released(_) => ("done", None),
     };
     let task = match task {
         Some(task) => Some(shared.read(|reader| view(shared, reader, &task))?),

@@ -97,6 +97,50 @@ fn nothing_starts_on_configuration_that_nobody_agreed_to() {
     );
 }
 
+/// A project in which nothing is tried again by itself within the time of a test.
+fn waiting() -> (Project, String) {
+    let project = project("true");
+    project.ok(&["config", "set", "retry.max", "20d"]);
+    project.ok(&["config", "set", "retry.base", "20d"]);
+    commit(&project, ".claude/settings.json", "{\"hooks\": {}}");
+    let task = project.add("work", &["--review", "auto"]);
+    (project, task)
+}
+
+/// What waits for a person goes on when the person has acted, and not when a timer runs out.
+#[test]
+fn what_waits_for_consent_starts_when_it_is_given() {
+    let (project, task) = waiting();
+    let mut served = project.serve(&[]);
+    served.wait_for_events("run_ended", 1);
+    assert_eq!(text(&project.task(&task)["wait"], "code"), "consent");
+    let said = project.json(&["agent", "trust", "--yes"]);
+    assert_eq!(
+        (&said["agreed"], &said["released"]),
+        (&1.into(), &1.into()),
+        "{said}"
+    );
+    served.wait_for_events("task_done", 1);
+    assert_eq!(project.task(&task)["attempts"], 1);
+    assert_eq!(served.drain(), Some(0));
+}
+
+#[test]
+fn consent_without_a_daemon_is_there_for_the_next_one() {
+    let (project, task) = waiting();
+    serve(&project);
+    let failed = project.add("other work", &["--agent", "ada", "--depends-on", &task]);
+    let output = project.output(&["agent", "trust", "--yes"]);
+    let said = orch_field::lossy(&output.stderr);
+    assert!(
+        said.contains("A task that waited for this goes on"),
+        "{said}"
+    );
+    serve(&project);
+    assert_eq!(text(&project.task(&task), "status"), "done");
+    assert_eq!(text(&project.last_run(&failed), "status"), "completed");
+}
+
 #[test]
 fn what_an_agent_writes_for_the_next_one_is_asked_for_too() {
     let project = project("mkdir -p .claude && echo '{}' > .claude/settings.local.json");
