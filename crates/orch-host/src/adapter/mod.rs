@@ -25,7 +25,6 @@ mod provider;
 mod qwen;
 mod shell;
 mod stream;
-mod trouble;
 
 pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};
