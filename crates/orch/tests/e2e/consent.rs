@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use orch_field::{Project, text};
 use serde_json::Value;
@@ -139,6 +140,49 @@ fn consent_without_a_daemon_is_there_for_the_next_one() {
     serve(&project);
     assert_eq!(text(&project.task(&task), "status"), "done");
     assert_eq!(text(&project.last_run(&failed), "status"), "completed");
+}
+
+/// A git that stops once in the middle of a look at the files: it says so in the first FIFO and
+/// goes on when something comes through the second.
+fn git_that_stops(project: &Project) -> (PathBuf, [PathBuf; 2]) {
+    let directory = project.outside("bin");
+    fs::create_dir(&directory).unwrap();
+    let [looks, goes_on] = ["looks", "goes-on"].map(|name| project.outside(name));
+    orch_field::fifo(&looks);
+    orch_field::fifo(&goes_on);
+    let path = std::env::var_os("PATH").unwrap();
+    let real = std::env::split_paths(&path).map(|place| place.join("git"));
+    let real = real.into_iter().find(|git| git.is_file()).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *hash-object*)\n\
+         if mkdir {0}/once 2>/dev/null; then echo now > {1}; read word < {2}; fi;;\nesac\n\
+         exec {3} \"$@\"\n",
+        directory.display(),
+        looks.display(),
+        goes_on.display(),
+        real.display()
+    );
+    fs::write(directory.join("git"), script).unwrap();
+    fs::set_permissions(directory.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    let all = std::iter::once(directory).chain(std::env::split_paths(&path));
+    (std::env::join_paths(all).unwrap().into(), [looks, goes_on])
+}
+
+/// Consent that crosses the look of a start is not missed, although nobody waited for it when it
+/// was told.
+#[test]
+fn consent_that_comes_in_the_middle_of_a_start_is_looked_for_again() {
+    let (project, task) = waiting();
+    let (path, [looks, goes_on]) = git_that_stops(&project);
+    let mut served = project.serve_with(&[], &[("PATH", path)]);
+    assert_eq!(fs::read_to_string(looks).unwrap(), "now\n");
+    // Of another content, so that the look itself finds that it was not meant.
+    let trusted = project.root().join(".orch/trusted");
+    fs::write(trusted, "{\"path\":\"x\",\"digest\":\"0\"}\n").unwrap();
+    fs::write(goes_on, "go\n").unwrap();
+    served.wait_for_events("run_ended", 2);
+    assert_eq!(text(&project.task(&task)["wait"], "code"), "consent");
+    assert_eq!(served.drain(), Some(0));
 }
 
 #[test]
