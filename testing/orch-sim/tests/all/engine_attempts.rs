@@ -5,7 +5,7 @@ use orch_core::outcome::{Enforced, Verdict};
 use orch_core::request::{Answer, NewTask, Refusal, Request, TaskEdit};
 use orch_core::run::{Exit, FailureCode, RunStatus, StopReason};
 use orch_core::task::{OnLost, Review, ReviewMode, TaskState, WorkspaceMode};
-use orch_core::{TaskId, Timestamp, engine};
+use orch_core::{TaskId, Timestamp, engine, limits};
 use orch_store::Store;
 
 use crate::bench::{Bench, error, failed, lost, new, not_started, seen, success};
@@ -592,4 +592,26 @@ fn approving_what_was_lost_lands_it() {
     bench.ask(Request::Approve { task: task.clone() });
     bench.land(&task);
     assert_eq!(bench.status(&task), "done");
+}
+
+#[test]
+fn consent_ends_the_wait_for_it_and_no_other() {
+    let mut bench = Bench::new();
+    let (asked, busy) = (bench.add(new("asked")), bench.add(new("busy")));
+    assert_eq!(bench.plan().len(), 2);
+    for _ in 0..=limits::TRANSIENT_START_FAILURES {
+        bench.end(&asked, not_started(FailureCode::NeedsConsent));
+        assert_eq!(bench.code(&asked), "consent");
+        assert_eq!(bench.ask(Request::Agreed), Answer::Released(1));
+        assert_eq!(bench.plan(), ["asked"]);
+    }
+    bench.end(&busy, not_started(FailureCode::NoResources));
+    bench.end(&asked, not_started(FailureCode::NoResources));
+    // Starts that failed for want of consent are not held against the task.
+    assert_eq!(
+        (bench.status(&asked), bench.status(&busy)),
+        ("retrying", "retrying")
+    );
+    assert_eq!(bench.ask(Request::Agreed), Answer::Released(0));
+    assert_eq!(bench.plan(), Vec::<String>::new());
 }
