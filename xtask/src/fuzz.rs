@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz`: any bytes for the readers of agents' output.
 //!
-//! One program serves all of them; an environment variable says which. What it begins with are the
-//! recorded transcripts, and what it finds on the way is kept beside what cargo builds.
+//! One program serves most of them; an environment variable says which. What the driver of ACP
+//! agents writes has a program of its own, which knows its checksum. What they begin with are the
+//! recorded transcripts, and what they find on the way is kept beside what cargo builds.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,7 +21,10 @@ const FUZZ_VERSION: &str = "0.13.2";
 /// How long all readers together are fuzzed in every test run, seconds.
 const SECONDS: u64 = 60;
 /// Longest input, bytes: some lines, and not so many that a run takes long.
-const INPUT_BYTES: u64 = 16 * 1024;
+const INPUT_BYTES: u64 = 20 * 1024;
+
+/// The reader of what the driver of ACP agents writes.
+const ACP: &str = "acp";
 
 /// How the readers are fuzzed.
 #[derive(Args)]
@@ -61,7 +65,7 @@ pub fn briefly() -> Result<Passed> {
 /// The kinds of agents that have recorded transcripts.
 fn adapters() -> Result<Vec<String>> {
     let entries = fs::read_dir(transcripts()).context("there are no transcripts")?;
-    let mut names = Vec::new();
+    let mut names = vec![ACP.to_owned()];
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -76,6 +80,14 @@ fn transcripts() -> PathBuf {
     root().join("crates/orch-host/tests/transcripts")
 }
 
+/// The fuzz target of a reader and what it begins with.
+fn target(adapter: &str) -> (&'static str, PathBuf) {
+    match adapter {
+        ACP => (ACP, root().join("crates/orch-host/fixtures/acp")),
+        adapter => ("adapter", transcripts().join(adapter)),
+    }
+}
+
 fn fuzz(adapters: &[String], seconds: u64) -> Result<Passed> {
     if !succeeds(nightly(&["rustc", "--version"])) {
         return Ok(Passed::Skipped(
@@ -87,8 +99,8 @@ fn fuzz(adapters: &[String], seconds: u64) -> Result<Passed> {
             "cargo-fuzz is not there and could not be installed".to_owned(),
         ));
     }
-    let built = cargo_fuzz(&["build", "adapter"]).args(places()).status()?;
-    ensure!(built.success(), "the fuzz target does not build");
+    let built = cargo_fuzz(&["build"]).args(places()).status()?;
+    ensure!(built.success(), "the fuzz targets do not build");
     let share = share(seconds, adapters.len());
     let mut inputs = 0;
     for adapter in adapters {
@@ -106,9 +118,10 @@ fn one(adapter: &str, seconds: u64) -> Result<u64> {
     let corpus = folder.join("corpus");
     fs::create_dir_all(&corpus)?;
     let log = folder.join("log");
-    let mut command = cargo_fuzz(&["run", "adapter"]);
+    let (target, seeds) = target(adapter);
+    let mut command = cargo_fuzz(&["run", target]);
     command.args(places());
-    command.args([&corpus, &transcripts().join(adapter)]);
+    command.args([&corpus, &seeds]);
     command
         .arg("--")
         .args([
@@ -238,5 +251,12 @@ mod tests {
     fn every_kind_of_agent_with_transcripts_has_a_reader() {
         let names = adapters().unwrap();
         assert!(names.contains(&"claude".to_owned()), "{names:?}");
+        assert!(names.contains(&ACP.to_owned()), "{names:?}");
+        for name in names {
+            let (target, seeds) = target(&name);
+            let source = root().join(format!("fuzz/fuzz_targets/{target}.rs"));
+            assert!(source.is_file(), "{target}");
+            assert!(fs::read_dir(&seeds).unwrap().count() > 0, "{name}");
+        }
     }
 }

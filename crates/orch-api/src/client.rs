@@ -27,8 +27,8 @@ use tower::{Service, ServiceExt};
 
 use crate::types::{
     AgentEvent, ApiError, Changed, Daemon, EditTask, ErrorBody, Event, GivenUp, NewTask, Prompt,
-    PruneRescues, Rejection, Rescue, RescueContents, Resolved, RestoreRescue, Restored, Resumption,
-    Run, Status, Task, Why,
+    PruneRescues, Rejection, Released, Rescue, RescueContents, Resolved, RestoreRescue, Restored,
+    Resumption, Run, Status, Task, Why,
 };
 use crate::{API_VERSION, VERSION_HEADER};
 
@@ -451,6 +451,15 @@ impl Client {
     /// See [`ClientError`].
     pub fn reload(&self) -> Result<Status> {
         self.ask::<(), _>(Method::POST, "/v1/reload", None)
+    }
+
+    /// Tells that a person has agreed to what agents' programs read, so that what waited for that
+    /// goes on now.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn agreed(&self) -> Result<Released> {
+        self.ask::<(), _>(Method::POST, "/v1/agreed", None)
     }
 
     /// Who serves.

@@ -326,6 +326,8 @@ pub struct EditTask {
     pub max_attempts: Option<u32>,
     /// Longest a run may take, milliseconds.
     pub timeout_ms: Option<u64>,
+    /// `nothing`, `changes` or `commit`; the empty text leaves it to the agent's configuration.
+    pub require: Option<String>,
 }
 
 /// Why work is sent back.
@@ -351,6 +353,13 @@ pub struct Changed {
     pub change: String,
     /// The task as it is now; null when it is deleted.
     pub task: Option<Task>,
+}
+
+/// What came of a person's consent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// Tasks that waited for it and go on.
+    pub tasks: u64,
 }
 
 /// The body of every answer that is not a success.

@@ -28,6 +28,9 @@ pub const TIMEOUT_MAX_MS: u64 = 30 * 24 * 3_600_000;
 pub const REASON_BYTES: usize = 64 * 1024;
 /// Tasks whose timer has run out that one step may wake, so that a step stays short.
 pub const DUE_PER_STEP: usize = 1_000;
+/// Most tasks that wait for a time which are looked at when a person has given consent. Those
+/// beyond go on with their timers.
+pub const WAITING_PER_CONSENT: usize = 10_000;
 /// Starts in a row that may fail for want of a resource before the task fails.
 pub const TRANSIENT_START_FAILURES: u32 = 10;
 /// Starts in a row that may fail over the worktree or the settings before the task fails: time

@@ -63,6 +63,8 @@ pub struct TaskEdit {
     pub max_attempts: Option<u32>,
     /// Longest a run may take, milliseconds.
     pub timeout_ms: Option<u64>,
+    /// What a success must have left behind; `Some(None)` is what its agent's configuration says.
+    pub require: Option<Option<Require>>,
 }
 
 /// What a person or an agent may ask.
@@ -111,6 +113,8 @@ pub enum Request {
         /// Which.
         task: TaskId,
     },
+    /// Try again now whatever waits for a person's consent: it was given.
+    Agreed,
 }
 
 /// What a request led to.
@@ -126,6 +130,8 @@ pub enum Answer {
     Landing(Box<Task>),
     /// The task is gone.
     Deleted(TaskId),
+    /// So many tasks do not wait for consent any more.
+    Released(u64),
 }
 
 /// Why a request was not fulfilled. Nothing was changed.

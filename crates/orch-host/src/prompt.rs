@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
@@ -156,20 +157,18 @@ impl<'a> PromptInput<'a> {
 
 /// The two parts of a prompt as templates: who the agent is and how it works here, and the task.
 /// Where the agent goes on with a session, only the second is said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Templates {
-    system: String,
-    task: String,
+    /// The user's own; the built-in one, if there is none.
+    system: Option<String>,
+    task: Option<String>,
 }
 
-impl Default for Templates {
-    fn default() -> Self {
-        Self {
-            system: include_str!("prompt/system.jinja").to_owned(),
-            task: include_str!("prompt/task.jinja").to_owned(),
-        }
-    }
-}
+/// The built-in templates, each with the part of the prompt that it makes.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("system", include_str!("prompt/system.jinja")),
+    ("task", include_str!("prompt/task.jinja")),
+];
 
 /// Why a template cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -198,22 +197,19 @@ impl Templates {
     /// # Errors
     /// One is no template, or asks for a value that there is not.
     pub fn new(system: Option<String>, task: Option<String>) -> Result<Self, TemplateError> {
-        let usual = Self::default();
-        if system.is_none() && task.is_none() {
-            return Ok(usual);
+        let templates = Self { system, task };
+        if templates == Self::default() {
+            return Ok(templates);
         }
-        let templates = Self {
-            system: system.unwrap_or(usual.system),
-            task: task.unwrap_or(usual.task),
-        };
         // What it asks for shows when it is asked; both forms, so that both are tried.
         for resumes in [false, true] {
             let input = PromptInput {
                 resumes,
                 ..example()
             };
-            fill("system", &templates.system, &input.values())?;
-            fill("task", &templates.task, &input.values())?;
+            let values = input.values();
+            fill("system", templates.system.as_deref(), &values)?;
+            fill("task", templates.task.as_deref(), &values)?;
         }
         Ok(templates)
     }
@@ -228,9 +224,9 @@ impl Templates {
         let mut parts = Vec::new();
         if !input.resumes {
             parts.push(input.preamble.unwrap_or_default().to_owned());
-            parts.push(fill("system", &self.system, &values)?);
+            parts.push(fill("system", self.system.as_deref(), &values)?);
         }
-        parts.push(fill("task", &self.task, &values)?);
+        parts.push(fill("task", self.task.as_deref(), &values)?);
         let parts = parts.iter().map(|part| part.trim());
         let said: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
         Ok(guarded(said.join("\n\n")))
@@ -262,7 +258,12 @@ fn example() -> PromptInput<'static> {
     }
 }
 
-fn fill(part: &'static str, source: &str, values: &Value) -> Result<String, TemplateError> {
+/// What `part` of a prompt says, by the user's `own` template or the built-in one.
+fn fill(part: &'static str, own: Option<&str>, values: &Value) -> Result<String, TemplateError> {
+    /// To compile the built-in templates takes several times as long as to fill them.
+    static BUILT_IN_ONES: LazyLock<Environment<'static>> = LazyLock::new(built_in);
+    /// Knows no template, so that the user's own can never reach one.
+    static PLAIN: LazyLock<Environment<'static>> = LazyLock::new(environment);
     let mut bounded = Bounded::default();
     let wrong = |error: &minijinja::Error| TemplateError::Wrong {
         part,
@@ -274,8 +275,10 @@ fn fill(part: &'static str, source: &str, values: &Value) -> Result<String, Temp
             None => error.kind().to_string(),
         },
     };
-    let environment = environment();
-    let template = environment.template_from_named_str(part, source);
+    let template = match own {
+        Some(source) => PLAIN.template_from_named_str(part, source),
+        None => BUILT_IN_ONES.get_template(part),
+    };
     let filled = template
         .map_err(|error| wrong(&error))?
         .render_captured_to(values.clone(), &mut bounded)
@@ -285,6 +288,15 @@ fn fill(part: &'static str, source: &str, values: &Value) -> Result<String, Temp
         Err(error) => Err(wrong(&error)),
         Ok(()) => Ok(String::from_utf8_lossy(&bounded.bytes).into_owned()),
     }
+}
+
+fn built_in() -> Environment<'static> {
+    let mut environment = environment();
+    for (part, source) in BUILT_IN {
+        let added = environment.add_template(part, source);
+        added.expect("the built-in templates are templates");
+    }
+    environment
 }
 
 fn environment() -> Environment<'static> {

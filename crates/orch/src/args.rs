@@ -648,6 +648,22 @@ pub struct TaskEdit {
     #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
     #[arg(allow_hyphen_values = true)]
     pub timeout: Option<u64>,
+    /// What a success must have left behind
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub require: Option<RequireInstead>,
+}
+
+/// What a success must have left behind from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RequireInstead {
+    /// The agent's word is enough
+    Nothing,
+    /// A changed file, whoever committed it
+    Changes,
+    /// A commit of the agent's own
+    Commit,
+    /// What the configuration of its agent says
+    Agent,
 }
 
 // `orch task assign`

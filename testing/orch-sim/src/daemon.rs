@@ -331,6 +331,7 @@ impl Daemon {
         let end = End::Seen {
             exit,
             enforced: self.enforced.get(&run.id).copied(),
+            stopped: machine.host.was_stopped(&run.id),
             verdict: machine.host.verdict(&run.id, &run.adapter),
             logs: "out.log; status reaped by the daemon".to_owned(),
         };
@@ -549,9 +550,14 @@ fn recorded(run: &Run, record: Record, machine: &Machine<'_>) -> Input {
     }
     let end = match record.end {
         RecordedEnd::NotStarted(failure) => End::NotStarted(failure),
-        RecordedEnd::Exited(exit, enforced) => End::Seen {
+        RecordedEnd::Exited {
             exit,
             enforced,
+            stopped,
+        } => End::Seen {
+            exit,
+            enforced,
+            stopped,
             verdict: machine.host.verdict(&run.id, &run.adapter),
             logs: "out.log bytes 0-1234".to_owned(),
         },

@@ -69,7 +69,11 @@ pub(crate) struct Record {
 
 #[derive(Debug, Clone)]
 pub(crate) enum RecordedEnd {
-    Exited(Exit, Option<Enforced>),
+    Exited {
+        exit: Exit,
+        enforced: Option<Enforced>,
+        stopped: bool,
+    },
     NotStarted(Failure),
 }
 
@@ -135,6 +139,8 @@ pub(crate) struct Process {
     /// Its result event and when it was written.
     pub(crate) said: Option<(i64, Words)>,
     asked_to_end: bool,
+    /// The daemon had asked for its end while it ran.
+    stopped: bool,
     /// The child that outlives it.
     pub(crate) leak_alive: bool,
     shim: usize,
@@ -258,6 +264,8 @@ impl Host {
     pub(crate) fn stop(&mut self, run: &RunId, agenda: &mut Agenda) {
         self.directories.entry(run.clone()).or_default().stop = true;
         for process in self.processes_of(run) {
+            let ended = self.processes[process].ended.is_some();
+            self.processes[process].stopped |= !ended;
             self.terminate(process, agenda);
         }
     }
@@ -400,6 +408,12 @@ impl Host {
             .and_then(|ended| ended.exit)
     }
 
+    /// Whether its agent was asked to end by the daemon while it ran.
+    pub(crate) fn was_stopped(&self, run: &RunId) -> bool {
+        let last = self.processes.iter().rev().find(|it| &it.run == run);
+        last.is_some_and(|process| process.stopped)
+    }
+
     /// Whether an agent of this run is at work that nobody has asked to end.
     pub(crate) fn works_unaware(&self, run: &RunId) -> bool {
         let mut alive = self.alive.iter().map(|index| &self.processes[*index]);
@@ -537,6 +551,7 @@ impl Host {
             ended: None,
             said: None,
             asked_to_end: false,
+            stopped: false,
             leak_alive: false,
             shim: index,
             reaper: None,
@@ -667,7 +682,12 @@ impl Host {
                     return;
                 };
                 let started_at = Timestamp(process.started_at);
-                (RecordedEnd::Exited(exit, shim.enforced), Some(started_at))
+                let end = RecordedEnd::Exited {
+                    exit,
+                    enforced: shim.enforced,
+                    stopped: process.stopped,
+                };
+                (end, Some(started_at))
             }
             (ShimPhase::Forked | ShimPhase::Locked | ShimPhase::Gated, None) => return,
         };

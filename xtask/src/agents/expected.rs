@@ -16,8 +16,8 @@ pub struct Expected {
     case: Case,
     /// The programs it is about; all that have no line of their own, if there are none.
     programs: &'static [&'static str],
-    /// Status and code.
-    outcome: &'static str,
+    /// Status and code: one of these, where two things happen at once and either may be first.
+    outcomes: &'static [&'static str],
     /// Why that is the truth.
     pub because: &'static str,
     /// What must hold besides.
@@ -58,7 +58,7 @@ const TABLE: &[Expected] = &[
     Expected {
         case: Case::Work,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "it did the work and said so",
         checks: &[
             Result(script::FINAL),
@@ -70,14 +70,14 @@ const TABLE: &[Expected] = &[
     Expected {
         case: Case::Text,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "it said so, and that nothing was committed can be seen",
         checks: &[Result(script::FINAL), NothingCommitted],
     },
     Expected {
         case: Case::Parallel,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "both calls were made",
         checks: &[
             Result(script::FINAL),
@@ -88,70 +88,70 @@ const TABLE: &[Expected] = &[
     Expected {
         case: Case::BadKey,
         programs: ALL,
-        outcome: "failed auth_failed",
+        outcomes: &["failed auth_failed"],
         because: "the provider does not accept the key",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Limited,
         programs: ALL,
-        outcome: "limited rate_limit",
+        outcomes: &["limited rate_limit"],
         because: "a limit is no failure",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::LimitedAnHour,
         programs: ALL,
-        outcome: "limited rate_limit",
+        outcomes: &["limited rate_limit"],
         because: "a limit is no failure",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::UsedUp,
         programs: ALL,
-        outcome: "limited usage_limit",
+        outcomes: &["limited usage_limit"],
         because: "an account that is used up is no failure",
         checks: &[NothingCommitted, KnowsUntil],
     },
     Expected {
         case: Case::Broken,
         programs: ALL,
-        outcome: "failed provider_error",
+        outcomes: &["failed provider_error"],
         because: "the provider broke",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Busy,
         programs: ALL,
-        outcome: "failed overloaded",
+        outcomes: &["failed overloaded"],
         because: "the provider was too busy",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Cut,
         programs: ALL,
-        outcome: "failed connection_failed",
+        outcomes: &["failed connection_failed"],
         because: "the answer never came to its end",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Silent,
         programs: ALL,
-        outcome: "timed_out timeout",
+        outcomes: &["timed_out timeout"],
         because: "nothing came, and orch ended it",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Big,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "a long text is a text",
         checks: &[ResultLength(1_000_011), ResultHolds("SCRIPT-END")],
     },
     Expected {
         case: Case::Unicode,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "odd characters are characters",
         checks: &[
             ResultHolds("\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}"),
@@ -161,98 +161,98 @@ const TABLE: &[Expected] = &[
     Expected {
         case: Case::Surrogate,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "half an emoji does not make the rest unreadable",
         checks: &[ResultHolds("SCRIPT-END")],
     },
     Expected {
         case: Case::Turns,
         programs: ALL,
-        outcome: "failed turn_limit",
+        outcomes: &["failed turn_limit"],
         because: "it took all the turns it may; what it had done is saved",
         checks: &[Saved("turns.txt")],
     },
     Expected {
         case: Case::Resume,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "the second run knew what the first had said",
         checks: &[ResultHolds("I remember"), SameSession],
     },
     Expected {
         case: Case::Cancel,
         programs: ALL,
-        outcome: "cancelled cancelled_by_user",
+        outcomes: &["cancelled cancelled_by_user"],
         because: "somebody cancelled it",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Term,
         programs: ALL,
-        outcome: "failed no_result",
+        outcomes: &["failed no_result"],
         because: "it was asked to leave by somebody else, and left without a result",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Kill,
         programs: ALL,
-        outcome: "failed signaled",
+        outcomes: &["failed signaled"],
         because: "somebody else killed it",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Background,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "it said so; what it left behind was ended and named",
         checks: &[Result(script::FINAL), WarnsOfSomething],
     },
     Expected {
         case: Case::Mcp,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "the answer of the server's tool reached the model",
         checks: &[Result(script::FINAL), ModelTold(mcp::ANSWER)],
     },
     Expected {
         case: Case::Ask,
         programs: ALL,
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "it said so, and that it was refused its tools can be seen",
         checks: &[NothingCommitted, WarnsOfSomething],
     },
     Expected {
         case: Case::Limited,
         programs: &["opencode", "opencode-acp", "qwen"],
-        outcome: "timed_out timeout",
+        outcomes: &["timed_out timeout"],
         because: PATIENT,
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::LimitedAnHour,
         programs: &["opencode", "opencode-acp", "qwen", "pi", "codex"],
-        outcome: "timed_out timeout",
+        outcomes: &["timed_out timeout"],
         because: PATIENT,
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::UsedUp,
         programs: &["opencode", "opencode-acp", "qwen", "pi"],
-        outcome: "timed_out timeout",
+        outcomes: &["timed_out timeout"],
         because: PATIENT,
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Busy,
         programs: &["opencode", "opencode-acp"],
-        outcome: "timed_out timeout",
+        outcomes: &["timed_out timeout"],
         because: PATIENT,
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Surrogate,
         programs: &["codex", "copilot"],
-        outcome: "failed connection_failed",
+        outcomes: &["failed connection_failed"],
         because: "it takes an answer with half an emoji for a broken one",
         checks: &[NothingCommitted],
     },
@@ -266,42 +266,49 @@ const TABLE: &[Expected] = &[
             "gemini-acp",
             "opencode-acp",
         ],
-        outcome: "refused",
+        outcomes: &["refused"],
         because: "it has no such limit, and orch says so before anything starts",
         checks: &[],
     },
     Expected {
         case: Case::Term,
-        programs: &["codex", "opencode", "copilot"],
-        outcome: "failed signaled",
+        programs: &["codex", "opencode"],
+        outcomes: &["failed signaled"],
         because: "the signal that somebody else sent ended it",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Term,
+        programs: &["copilot"],
+        outcomes: &["failed signaled", "failed agent_error"],
+        because: "the signal that somebody else sent ended it, or it came to say so before",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Mcp,
         programs: &["pi"],
-        outcome: "refused",
+        outcomes: &["refused"],
         because: "it speaks no MCP, and orch says so before anything starts",
         checks: &[],
     },
     Expected {
         case: Case::Ask,
         programs: &["gemini", "opencode", "qwen"],
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "it shows the model no tool that it may not use; that nothing was committed is seen",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Ask,
         programs: &["pi"],
-        outcome: "refused",
+        outcomes: &["refused"],
         because: "it asks nobody, and orch says so before anything starts",
         checks: &[],
     },
     Expected {
         case: Case::Work,
         programs: &["gemini-acp", "opencode-acp"],
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "it did the work and said so; it counts only some of its tokens",
         checks: &[
             Result(script::FINAL),
@@ -311,64 +318,71 @@ const TABLE: &[Expected] = &[
     },
     Expected {
         case: Case::Broken,
+        programs: &["opencode-acp"],
+        outcomes: &["failed agent_error"],
+        because: "over ACP its error is a text and nothing else",
+        checks: &[NothingCommitted],
+    },
+    Expected {
+        case: Case::Broken,
         programs: &["codex"],
-        outcome: "failed overloaded",
+        outcomes: &["failed overloaded"],
         because: "it says of whatever breaks at the provider that there is high demand",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Ask,
         programs: &["codex"],
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "what its sandbox stops leaves no trace; that nothing was committed is seen",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::UsedUp,
         programs: &["gemini-acp"],
-        outcome: "limited rate_limit",
+        outcomes: &["limited rate_limit"],
         because: "over ACP its error is a status and a text; which limit it is only the text says",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::BadKey,
         programs: &["opencode-acp"],
-        outcome: "failed agent_error",
+        outcomes: &["failed agent_error"],
         because: "over ACP its error is a text and nothing else",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Cut,
         programs: &["gemini-acp"],
-        outcome: "failed provider_error",
+        outcomes: &["failed provider_error"],
         because: "over ACP it says status 500 of a connection that broke",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Term,
         programs: &["gemini-acp", "opencode-acp"],
-        outcome: "failed agent_error",
+        outcomes: &["failed agent_error"],
         because: "the signal went to orch's driver, which had the agent cancel its turn",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Ask,
         programs: &["opencode-acp"],
-        outcome: "completed",
+        outcomes: &["completed"],
         because: "its own settings allow everything unless its user says otherwise",
         checks: &[Result(script::FINAL), Committed("out.txt")],
     },
     Expected {
         case: Case::Cut,
         programs: &["opencode-acp"],
-        outcome: "failed agent_error",
+        outcomes: &["failed agent_error"],
         because: "over ACP its error is a text and nothing else",
         checks: &[NothingCommitted],
     },
     Expected {
         case: Case::Resume,
         programs: &["gemini-acp"],
-        outcome: "failed session_gone",
+        outcomes: &["failed session_gone"],
         because: "over ACP it finds none of its earlier sessions; a further attempt begins afresh",
         checks: &[],
     },
@@ -391,8 +405,8 @@ pub fn of(program: &str, case: Case) -> &'static Expected {
 impl Expected {
     /// How long a run may take: long enough to end by itself, or short if it is not to.
     pub fn timeout(&self) -> &'static str {
-        match self.outcome {
-            "timed_out timeout" => "40s",
+        match self.outcomes {
+            ["timed_out timeout"] => "40s",
             _ => "4m",
         }
     }
@@ -401,11 +415,12 @@ impl Expected {
     pub fn judge(&self, recorded: &Recorded) -> Vec<String> {
         let mut wrong = Vec::new();
         let outcome = recorded.outcome();
-        if outcome != self.outcome {
-            wrong.push(format!("recorded '{outcome}', not '{}'", self.outcome));
+        if !self.outcomes.contains(&outcome.as_str()) {
+            let outcomes = self.outcomes.join("' or '");
+            wrong.push(format!("recorded '{outcome}', not '{outcomes}'"));
         }
         if let Some(refusal) = &recorded.refusal {
-            if self.outcome != "refused" {
+            if self.outcomes != ["refused"] {
                 wrong.push(refusal.trim().to_owned());
             }
             return wrong;

@@ -8,6 +8,7 @@ mod mixed;
 mod play;
 mod processes;
 mod programs;
+mod stop;
 mod table;
 
 use std::path::PathBuf;
@@ -86,8 +87,16 @@ pub fn serve_mcp() -> Result<()> {
     orch_model::mcp::serve(input, output).context("serving over stdin and stdout")
 }
 
-/// Makes the trials that were asked for, and prints the table.
+/// Makes the trials that were asked for, and prints the table. A signal ends all that was started,
+/// and then this program.
 fn run(options: &Options) -> Result<Tried> {
+    stop::at_signals()?;
+    let tried = prepared(options);
+    stop::leave_if_asked();
+    tried
+}
+
+fn prepared(options: &Options) -> Result<Tried> {
     let programs = chosen_programs(&options.cli)?;
     let cases = chosen_cases(&options.case)?;
     let trials: Vec<Trial> = match options.quick {
@@ -121,6 +130,7 @@ fn tried(stage: &Stage, options: &Options, trials: &[Trial]) -> Result<Tried> {
     if options.mixed || whole {
         lines.extend(mixed::play(stage)?);
     }
+    stop::check()?;
     let table = Table::new(lines);
     println!("\n{table}");
     if options.write {
@@ -217,7 +227,9 @@ fn make(stage: &Stage, trials: &[Trial], jobs: usize) -> Vec<Line> {
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, 16) {
             scope.spawn(|| {
-                while let Some((program, case)) = trials.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((program, case)) = trials.get(next.fetch_add(1, Ordering::Relaxed))
+                    && stop::check().is_ok()
+                {
                     let line = one(stage, program, *case);
                     println!("agents: {line}");
                     if let Ok(mut lines) = lines.lock() {

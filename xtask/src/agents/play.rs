@@ -17,6 +17,7 @@ use super::case::{Act, Case, Plan};
 use super::expected::{self, Expected};
 use super::processes;
 use super::programs::{self, Place, Program};
+use super::stop;
 
 /// What a project is set up with besides its agent: one attempt, and nothing lands by itself.
 const CONFIG: &str = "[defaults]\nmax_attempts = 1\n";
@@ -102,18 +103,14 @@ impl Stage {
         label: &str,
         work: impl FnOnce(&Project) -> Result<T>,
     ) -> Result<T> {
-        let project = Project::with_binary(self.orch.clone(), CONFIG);
-        // In the field a panic is the report.
-        let done = catch_unwind(AssertUnwindSafe(|| work(&project)));
+        stop::check()?;
+        let project = caught(|| Ok(Project::with_binary(self.orch.clone(), CONFIG)))?;
+        let done = caught(|| work(&project));
         processes::end(&project.outside(""));
         if let Some(place) = &self.keep {
             keep(project, &place.join(label))?;
         }
-        done.unwrap_or_else(|panic| {
-            let words = panic.downcast_ref::<String>().map(String::as_str);
-            let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-            bail!("panicked: {}", words.unwrap_or("without words"))
-        })
+        done
     }
 
     fn trial(
@@ -151,14 +148,18 @@ impl Stage {
     /// What is known of a task whose runs are over, besides what still runs and how long it took.
     pub fn recorded(&self, project: &Project, task: &str, label: &str) -> Recorded {
         let runs = project.json(&["runs", "--task", task]);
-        let branch = runs[0]["branch"].as_str().unwrap_or("main").to_owned();
+        // After a session that is gone the next attempt begins at once.
+        let over = |run: &&Value| !matches!(text(run, "status"), "starting" | "running");
+        let mut runs = runs.as_array().into_iter().flatten().filter(over).cloned();
+        let (run, before) = (runs.next().unwrap_or_default(), runs.next());
+        let branch = run["branch"].as_str().unwrap_or("main").to_owned();
         let lines = |arguments: &[&str]| {
             let text = project.git(arguments);
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         };
         Recorded {
-            run: runs[0].clone(),
-            before: runs[1].clone(),
+            run,
+            before: before.unwrap_or_default(),
             why: project.json(&["why", task]),
             commits: lines(&["log", "--format=%s", &format!("main..{branch}")]),
             files: lines(&["ls-tree", "-r", "--name-only", &branch]),
@@ -220,6 +221,15 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// In the field a panic is the report.
+fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+        bail!("panicked: {}", words.unwrap_or("without words"))
+    })
 }
 
 /// The key, as a variable of whoever starts the daemon.
@@ -299,6 +309,7 @@ fn act(
 fn wait_for_tool(project: &Project, task: &str, started: &Path) -> Result<()> {
     let until = Instant::now() + TOOL_WITHIN;
     while fs::read_to_string(started).unwrap_or_default().is_empty() {
+        stop::check()?;
         if Instant::now() > until {
             bail!("no tool ran; the run is {}", project.last_run(task));
         }

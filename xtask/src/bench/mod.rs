@@ -16,7 +16,7 @@ mod procfs;
 mod record;
 mod seed;
 mod server;
-mod stage;
+pub mod stage;
 mod talk;
 mod targets;
 

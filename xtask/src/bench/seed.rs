@@ -156,6 +156,7 @@ fn success() -> End {
     End::Seen {
         exit: Exit::Code(0),
         enforced: None,
+        stopped: false,
         verdict: Verdict::ByExitStatus,
         logs: "out.log".to_owned(),
     }

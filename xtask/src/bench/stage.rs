@@ -304,7 +304,7 @@ fn end_all_at_signals(stopped: Arc<AtomicBool>) -> Result<()> {
 }
 
 /// Kills every descendant of this process and says how many were alive.
-fn kill_descendants() -> usize {
+pub fn kill_descendants() -> usize {
     let below = procfs::descendants(std::process::id());
     let alive = below.iter().filter(|process| !process.zombie);
     alive.inspect(|process| kill(process)).count()

@@ -16,7 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("orch", &["orch-api", "orch-daemon", "orch-host"]),
     ("orch-field", &["orch-api"]),
-    ("orch-fuzz", &["orch-host"]),
+    ("orch-fuzz", &["orch-core", "orch-host"]),
     ("orch-model", &[]),
     ("orch-preload", &[]),
     ("orch-sim", &["orch-core", "orch-store"]),

@@ -176,9 +176,13 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     fn cancelled(&mut self, mut task: Task, outcome: &Outcome) -> Result<Step> {
         let failure = Failure {
             code: FailureCode::CancelledByUser,
-            message: match outcome.failure() {
-                None => "cancelled; its last run had completed".to_owned(),
-                Some(_) => "cancelled while it ran".to_owned(),
+            message: match (outcome, outcome.failure()) {
+                (_, None) => "cancelled; its last run had completed".to_owned(),
+                (Outcome::Failed(_) | Outcome::TimedOut(_), Some(failure)) => format!(
+                    "cancelled; its last run had ended before: {}",
+                    failure.message
+                ),
+                (_, Some(_)) => "cancelled while it ran".to_owned(),
             },
             evidence: match outcome.failure() {
                 None => "run completed".to_owned(),

@@ -57,20 +57,21 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         changes: Option<Changes>,
         branch: Option<Changes>,
     ) -> Told {
-        let (enforced, exit, verdict, logs) = match end {
+        let (enforced, exit, stop, verdict, logs) = match end {
             End::Seen {
                 exit,
                 enforced,
+                stopped,
                 verdict,
                 logs,
-            } => (enforced, exit, verdict, logs),
+            } => (enforced, exit, run.stop.filter(|_| stopped), verdict, logs),
             End::NotStarted(failure) => return unseen(not_started(run, failure)),
             End::Lost(failure) => return unseen(Outcome::Lost(failure)),
         };
         let witness = Witness {
             exit,
             enforced,
-            stop: run.stop,
+            stop,
             logs,
         };
         let mut warnings: Vec<String> = outcome::mismatch(&verdict, &witness).into_iter().collect();

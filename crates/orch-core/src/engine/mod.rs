@@ -44,6 +44,9 @@ pub enum End {
         exit: Exit,
         /// The limit the supervisor enforced, if it did.
         enforced: Option<Enforced>,
+        /// Whether it may have been asked to stop before it ended. What had ended by then has ended
+        /// by itself, whatever was asked for later.
+        stopped: bool,
         /// What the agent's own words amount to.
         verdict: Verdict,
         /// Where the proof lies.

@@ -12,6 +12,7 @@ use crate::request::{Answer, NewTask, Refusal, Request, TaskEdit};
 use crate::run::{Failure, FailureCode, StopReason};
 use crate::task::{Dependency, Priority, Require, Review, Task, TaskState, WorkspaceMode};
 use crate::text;
+use crate::time::Timestamp;
 
 impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     pub(super) fn request(&mut self, request: Request) -> Result<Step> {
@@ -24,6 +25,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             Request::Reject { task, reason } => self.reject(&task, reason),
             Request::Resume { task, message } => self.resume(&task, message),
             Request::Delete { task } => self.delete(&task),
+            Request::Agreed => self.agreed(),
         }
     }
 
@@ -33,7 +35,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         let dependencies = distinct(&new.dependencies);
         let unmet = self.count_unmet(&dependencies)?;
         let mut task = self.task_from(&new, unmet);
-        check_require(&task)?;
+        check_require(task.require, task.workspace)?;
         task.seq = self.ledger.insert_task(&task, &dependencies)?;
         self.note_task(EventKind::TaskAdded, &task, None, Some(&task.title))?;
         Ok(answer(Answer::Task(Box::new(task))))
@@ -104,6 +106,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         }
         check_edit(&edit)?;
         check_attempt_left(&task, edit.max_attempts)?;
+        check_require(edit.require.flatten(), task.workspace)?;
         if let Some(agent) = &edit.agent {
             self.check_agent(agent.as_ref())?;
         }
@@ -252,6 +255,25 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         Ok(answer(Answer::Task(Box::new(task))))
     }
 
+    /// Ends the wait of every task that a person's consent was missing for. The starts that failed
+    /// over that say nothing about the next one.
+    fn agreed(&mut self) -> Result<Step> {
+        let mut released = 0;
+        let ever = Timestamp(i64::MAX);
+        for id in self.ledger.due(ever, limits::WAITING_PER_CONSENT)? {
+            let mut task = self.require_task(&id)?;
+            let hold = task.state.hold();
+            if hold.is_none_or(|hold| hold.failure.code != FailureCode::NeedsConsent) {
+                continue;
+            }
+            task.start_failures = 0;
+            self.move_task(&mut task, TaskEvent::HoldPassed)?;
+            self.note_task(EventKind::TaskHoldPassed, &task, None, None)?;
+            released += 1;
+        }
+        Ok(answer(Answer::Released(released)))
+    }
+
     fn delete(&mut self, id: &TaskId) -> Result<Step> {
         let task = self.require_task(id)?;
         if matches!(
@@ -326,6 +348,7 @@ fn apply(task: &mut Task, edit: TaskEdit) {
         dependencies: _,
         max_attempts,
         timeout_ms,
+        require,
     } = edit;
     if let Some(title) = title {
         task.title = title.trim().to_owned();
@@ -336,6 +359,7 @@ fn apply(task: &mut Task, edit: TaskEdit) {
     task.labels = labels.unwrap_or_else(|| std::mem::take(&mut task.labels));
     task.max_attempts = max_attempts.unwrap_or(task.max_attempts);
     task.timeout_ms = timeout_ms.or(task.timeout_ms);
+    task.require = require.unwrap_or(task.require);
 }
 
 fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
@@ -355,10 +379,13 @@ fn check_words(field: &'static str, words: &str) -> std::result::Result<(), Refu
 }
 
 /// What cannot be judged must not be promised.
-fn check_require(task: &Task) -> std::result::Result<(), Refusal> {
-    match task.require {
+fn check_require(
+    require: Option<Require>,
+    workspace: WorkspaceMode,
+) -> std::result::Result<(), Refusal> {
+    match require {
         Some(require @ (Require::Changes | Require::Commit))
-            if task.workspace == WorkspaceMode::Shared =>
+            if workspace == WorkspaceMode::Shared =>
         {
             Err(Refusal::NotTogether {
                 one: format!("require = {require}"),

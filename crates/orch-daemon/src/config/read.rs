@@ -191,13 +191,16 @@ fn definitions(checker: &mut Checker<'_>, table: &dyn TableLike) -> Vec<(Definit
 fn definition(name: &str, values: &Values) -> Result<Definition, (&'static str, String)> {
     let text = |key: &str| text_of(values.get(key));
     let list = |key: &str| list_of(values.get(key));
-    let success = text("success").map(|rule| match rule.split_once('=') {
-        Some((path, value)) if !path.trim().is_empty() => Ok(Rule {
-            path: path.trim().to_owned(),
-            value: value.trim().to_owned(),
-        }),
-        _ => Err(("success", "it must be PATH=VALUE".to_owned())),
-    });
+    let rule = |key: &'static str| {
+        let rule = text(key).map(|rule| match rule.split_once('=') {
+            Some((path, value)) if !path.trim().is_empty() => Ok(Rule {
+                path: path.trim().to_owned(),
+                value: value.trim().to_owned(),
+            }),
+            _ => Err((key, "it must be PATH=VALUE".to_owned())),
+        });
+        rule.transpose()
+    };
     let definition = Definition {
         name: name.to_owned(),
         command: list("command"),
@@ -210,7 +213,9 @@ fn definition(name: &str, values: &Values) -> Result<Definition, (&'static str, 
         input_tokens: text("input_tokens"),
         output_tokens: text("output_tokens"),
         cost: text("cost"),
-        success: success.transpose()?,
+        success: rule("success")?,
+        limit: rule("limit")?,
+        limit_reset: text("limit_reset"),
         resume: list("resume"),
         model: list("model"),
         version: list("version"),

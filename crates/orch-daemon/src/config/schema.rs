@@ -481,6 +481,18 @@ pub const ADAPTER: Section = Section {
              it is VALUE; the exit status decides unless given",
         ),
         key(
+            "limit",
+            Kind::Line { most: PATH_BYTES },
+            None,
+            "PATH=VALUE: a line in which PATH is VALUE says that a limit of its provider stops it; \
+             needs success",
+        ),
+        path(
+            "limit_reset",
+            "where in such a line the time is at which the limit is lifted: seconds since 1970, or \
+             a text like 2026-11-23T12:00:00Z",
+        ),
+        key(
             "resume",
             Kind::Arguments,
             Some("[]"),

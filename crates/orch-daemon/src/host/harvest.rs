@@ -275,6 +275,7 @@ fn end_of(live: &LiveRun, standing: &Standing) -> Option<End> {
         Standing::Ended(record) => Some(End::Seen {
             exit: record.exit,
             enforced: record.enforced.or(enforced),
+            stopped: may_be_stopped(record),
             verdict: Verdict::NoResult,
             logs: evidence(record),
         }),
@@ -292,6 +293,15 @@ fn end_of(live: &LiveRun, standing: &Standing) -> Option<End> {
         | Standing::Launching
         | Standing::Running { .. }
         | Standing::Unsupervised { .. } => None,
+    }
+}
+
+/// Whether the agent may have been asked to stop before it ended. A shim knows. Where there is none
+/// the daemon kills, and what was killed has no exit status of its own.
+const fn may_be_stopped(record: &ExitRecord) -> bool {
+    match record.source {
+        Source::Shim => record.stopped,
+        Source::Daemon => matches!(record.exit, orch_core::run::Exit::Signal { .. }),
     }
 }
 
@@ -332,11 +342,13 @@ fn with_verdict(end: End, said: Verdict, errors: Option<String>) -> End {
         End::Seen {
             exit,
             enforced,
+            stopped,
             logs,
             ..
         } => End::Seen {
             exit,
             enforced,
+            stopped,
             verdict: said,
             logs: match errors {
                 Some(errors) => format!("{logs}; {errors}"),

@@ -11,6 +11,11 @@ pub(super) use system::{Changes, Watcher};
 /// The most changes that are taken at once, in bytes of what the system writes for them.
 #[cfg(target_os = "linux")]
 const CHANGES_BYTES: usize = 16 << 10;
+/// How many files that are not watched any more may be left with the system. To let go of one is a
+/// change, too, and wakes whoever waits for changes: with the last of many they are let go of
+/// together.
+#[cfg(target_os = "linux")]
+const LEFT: usize = 32;
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -34,6 +39,9 @@ mod system {
         runs: BTreeMap<i32, RunId>,
         /// Without a number once a write was told of, until somebody has looked.
         numbers: BTreeMap<RunId, Option<i32>>,
+        /// Numbers of files that nobody watches any more and the system still does. It gives each
+        /// number once, and to a file that it still watches its old one.
+        left: BTreeSet<i32>,
     }
 
     struct Shared {
@@ -91,8 +99,13 @@ mod system {
             let mut watched = locked(&self.shared.watched);
             if let Some(Some(number)) = watched.numbers.remove(run) {
                 watched.runs.remove(&number);
-                // The file may be gone, and the watch with it.
-                let _ = inotify::remove_watch(&self.shared.inotify, number);
+                watched.left.insert(number);
+            }
+            if watched.left.len() >= super::LEFT {
+                for number in std::mem::take(&mut watched.left) {
+                    // The file may be gone, and the watch with it.
+                    let _ = inotify::remove_watch(&self.shared.inotify, number);
+                }
             }
         }
     }
@@ -102,6 +115,7 @@ mod system {
         fn arm(&self, watched: &mut Watched, run: &RunId, log: &Path) -> io::Result<()> {
             let wanted = WatchFlags::MODIFY | WatchFlags::DONT_FOLLOW | WatchFlags::ONESHOT;
             let number = inotify::add_watch(&self.inotify, log, wanted)?;
+            watched.left.remove(&number);
             watched.runs.insert(number, run.clone());
             let before = watched.numbers.insert(run.clone(), Some(number)).flatten();
             if let Some(before) = before.filter(|before| *before != number) {
@@ -143,6 +157,8 @@ mod system {
             let mut watched = locked(&self.shared.watched);
             let mut runs = asked;
             for number in numbers {
+                // It has told of its one write, or was let go of.
+                watched.left.remove(&number);
                 let Some(run) = watched.runs.remove(&number) else {
                     continue;
                 };
@@ -364,5 +380,32 @@ mod tests {
         changes.look(&run, &path);
         write();
         assert!(!told(&changes), "it is not watched any more");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_is_watched_again_is_not_let_go_of_with_the_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let (watcher, changes) = Watcher::new().unwrap();
+        let open = |number| {
+            let run = RunId::from_entropy(number);
+            let path = directory.path().join(run.as_str());
+            (std::fs::File::create(&path).unwrap(), run, path)
+        };
+        let (mut log, run, path) = open(0);
+        watcher.watch(&run, &path).unwrap();
+        watcher.unwatch(&run);
+        watcher.watch(&run, &path).unwrap();
+        for number in 1..=3 * LEFT as u64 {
+            let (mut other, run, path) = open(number);
+            watcher.watch(&run, &path).unwrap();
+            watcher.unwatch(&run);
+            if number % 2 == 0 {
+                other.write_all(b"x").unwrap();
+            }
+            assert!(changes.now().unwrap().is_empty(), "it is not watched");
+        }
+        log.write_all(b"x").unwrap();
+        assert_eq!(changes.now().unwrap(), [run].into());
     }
 }

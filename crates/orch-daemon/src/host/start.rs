@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use orch_core::engine::Input;
+use orch_core::request::Request;
 use orch_core::run::{Failure, FailureCode, Run, RunState};
 use orch_core::task::{Task, WorkspaceMode};
 use orch_core::{RunId, Timestamp};
@@ -47,6 +48,7 @@ impl Machine {
     /// Starts the agent; whatever goes wrong before it exists is reported as `not_started`.
     pub(super) fn start(&self, run: Run, task: Task, origin: Origin, output: &Output) {
         let (again, id) = ((run.clone(), task.clone()), run.id.clone());
+        let agreed = self.agreed_bytes();
         let started = caught(|| {
             failpoint::hit(Point::StartTaken);
             self.try_start(run, task, output)
@@ -56,9 +58,14 @@ impl Machine {
             Err(failure(FailureCode::SpawnFailed, panic, evidence))
         });
         let started = started.map_err(|failure| self.blame_the_disk(failure));
-        if let Err(failure) = started
-            && !self.abandon(&id, failure, origin)
-        {
+        let Err(failure) = started else { return };
+        let lacks_consent = failure.code == FailureCode::NeedsConsent;
+        if self.abandon(&id, failure, origin) {
+            if lacks_consent && self.agreed_bytes() != agreed {
+                // It was given between the look and the news of what was missing.
+                self.tell(Input::Request(Request::Agreed));
+            }
+        } else {
             // A supervisor of an earlier daemon was quicker: the run stands as it stands.
             let dir = RunDir::new(&self.shared.project.runs(), &id);
             if let Ok(adapter) = self.adapter_of(&again.0, &dir) {
@@ -257,6 +264,12 @@ impl Machine {
             true => Ok(()),
             false => Err(needs_consent(adapter.name, &unknown)),
         }
+    }
+
+    /// How much has been agreed to: a file that is only ever added to.
+    fn agreed_bytes(&self) -> u64 {
+        let noted = fs::symlink_metadata(self.shared.project.trusted());
+        noted.map_or(0, |noted| noted.len())
     }
 
     /// Writes down where the run's branch stands, so that what the agent does to it can be

@@ -40,6 +40,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/daemon", get(project::daemon))
         .route("/v1/status", get(project::status))
         .route("/v1/reload", post(project::reload))
+        .route("/v1/agreed", post(project::agreed))
         .route("/v1/resolve/{prefix}", get(project::resolve))
         .route("/v1/events", get(events::events))
         .route("/v1/tasks", get(tasks::list).post(tasks::add))

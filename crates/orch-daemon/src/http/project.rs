@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use orch_api::types as api;
+use orch_core::request::{Answer, Request};
 use orch_core::run::Run;
 use orch_core::task::TaskStatus;
 use orch_core::wait::{Actor, Service};
@@ -12,6 +13,7 @@ use orch_core::{RunId, TaskId};
 use orch_store::Reader;
 use serde_json::{Value, json};
 
+use super::ask;
 use super::failure::Failed;
 use super::tasks::{Id, ambiguous, checked_id, checked_prefix, views};
 use crate::config::{AgentEntry, Loaded};
@@ -44,6 +46,18 @@ pub(super) async fn reload(State(shared): State<Arc<Shared>>) -> Result<Json<api
         .map_err(|_| Failed::ending())?;
     done.await.map_err(|_| Failed::ending())?;
     status(State(shared)).await
+}
+
+/// A person has agreed to what agents' programs read; what waited for that goes on.
+pub(super) async fn agreed(
+    State(shared): State<Arc<Shared>>,
+) -> Result<Json<api::Released>, Failed> {
+    let answer = ask(&shared, Request::Agreed).await?;
+    let tasks = match answer {
+        Answer::Released(tasks) => tasks,
+        _ => 0,
+    };
+    Ok(Json(api::Released { tasks }))
 }
 
 fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Failed> {

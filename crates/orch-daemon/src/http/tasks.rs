@@ -347,6 +347,7 @@ async fn change(shared: &Shared, request: Request) -> Result<Json<api::Changed>,
         Answer::Unchanged(task) => ("unchanged", Some(task)),
         Answer::Stopping(task) => ("stopping", Some(task)),
         Answer::Deleted(_) => ("deleted", None),
+        Answer::Released(_) => ("done", None),
     };
     let task = match task {
         Some(task) => Some(shared.read(|reader| view(shared, reader, &task))?),
@@ -404,6 +405,11 @@ fn task_edit(shared: &Shared, edit: api::EditTask) -> Result<TaskEdit, Failed> {
         Some("") => Some(None),
         Some(name) => Some(Some(agent(name)?)),
     };
+    let require = match edit.require.as_deref() {
+        None => None,
+        Some("") => Some(None),
+        some => Some(word("require", some)?),
+    };
     Ok(TaskEdit {
         title: edit.title,
         description: edit.description,
@@ -413,6 +419,7 @@ fn task_edit(shared: &Shared, edit: api::EditTask) -> Result<TaskEdit, Failed> {
         dependencies,
         max_attempts: edit.max_attempts,
         timeout_ms: edit.timeout_ms,
+        require,
     })
 }
 

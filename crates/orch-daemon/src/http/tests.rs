@@ -100,6 +100,7 @@ fn every_route_answers_who_asks_rightly() {
         ("HEAD", "/v1/status".to_owned(), "", 200),
         ("GET", "/v1/status".to_owned(), "", 200),
         ("POST", "/v1/reload".to_owned(), "", 200),
+        ("POST", "/v1/agreed".to_owned(), "", 200),
         ("GET", format!("/v1/resolve/{id}"), "", 200),
         (
             "GET",

@@ -28,7 +28,6 @@ mod shell;
 mod stream;
 #[cfg(test)]
 mod testing;
-mod trouble;
 
 pub use documented::{DOCUMENTED, Documented};
 pub use mcp::{McpServer, McpTransport, McpUnreadable};

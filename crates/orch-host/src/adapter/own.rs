@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use orch_core::Timestamp;
 use orch_core::outcome::Verdict;
 use orch_core::run::{FailureCode, Usage};
 use orch_core::text::excerpt;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json::{Line, read, text_data};
+use super::provider::at_second;
 use super::shell::{ShellReader, describe};
 use super::{
     Adapter, AgentEvent, AgentSettings, Capabilities, Counting, EventType, Invocation, LimitSignal,
@@ -76,13 +78,20 @@ impl std::str::FromStr for PromptBy {
     }
 }
 
-/// How a success shows in JSON lines: a field has this value.
+/// How a success, or a limit, shows in JSON lines: a field has this value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Where the field is. A line that has it is the result of the run.
+    /// Where the field is.
     pub path: String,
-    /// What it is after a success, as text.
+    /// What it is, as text.
     pub value: String,
+}
+
+impl Rule {
+    /// Whether the line has the field, and if so whether it has this value.
+    fn judge(&self, line: &Value) -> Option<bool> {
+        at(line, &self.path).map(|found| plain(found) == self.value)
+    }
 }
 
 /// A kind of agent as the user defines it. Paths are names with dots between them; a number counts
@@ -114,6 +123,10 @@ pub struct Definition {
     pub cost: Option<String>,
     /// What a success is; without it the exit status decides.
     pub success: Option<Rule>,
+    /// How it says that a limit of its provider stops it.
+    pub limit: Option<Rule>,
+    /// Where the time is at which that limit is lifted.
+    pub limit_reset: Option<String>,
     /// Arguments with which it goes on with a session.
     pub resume: Vec<String>,
     /// Arguments that name a model.
@@ -218,6 +231,7 @@ impl Definition {
     /// The key, and what is wrong.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let has = |mark: &str| self.command.iter().any(|word| word.contains(mark));
+        self.check_limit()?;
         let paths = [
             ("text", &self.text),
             ("result", &self.result),
@@ -270,6 +284,17 @@ impl Definition {
             true => Err(("model", format!("it needs {MODEL} in it"))),
             false => Ok(()),
         }
+    }
+
+    fn check_limit(&self) -> Result<(), (&'static str, String)> {
+        if self.limit.is_some() && self.success.is_none() {
+            let what = "it needs `success`, or nobody could tell a run that went on after it";
+            return Err(("limit", what.to_owned()));
+        }
+        if self.limit_reset.is_some() && self.limit.is_none() {
+            return Err(("limit_reset", "it needs `limit`".to_owned()));
+        }
+        Ok(())
     }
 
     /// Puts the prompt into a command that takes it so.
@@ -352,6 +377,12 @@ fn invocation(
     })
 }
 
+/// A limit that the output told of.
+struct Limit {
+    message: String,
+    until: Option<Timestamp>,
+}
+
 /// Reads JSON lines by the paths of a definition.
 struct OwnReader {
     definition: Definition,
@@ -363,6 +394,8 @@ struct OwnReader {
     usage: Usage,
     /// Whether the line that decides said success.
     verdict: Option<bool>,
+    /// The limit that stops it, as long as it has not gone on.
+    limit: Option<Limit>,
     not_understood: u64,
 }
 
@@ -376,6 +409,7 @@ impl OwnReader {
             error: None,
             usage: Usage::default(),
             verdict: None,
+            limit: None,
             not_understood: 0,
         }
     }
@@ -414,14 +448,34 @@ impl OwnReader {
         let cost = cost.filter(|cost| cost.is_finite() && *cost >= 0.0);
         usage.cost_usd = cost.or(usage.cost_usd);
         // The first word decides, whatever is said after it.
-        if let Some(rule) = definition
-            .success
-            .as_ref()
-            .filter(|_| self.verdict.is_none())
-        {
-            self.verdict = at(value, &rule.path).map(|found| plain(found) == rule.value);
+        if self.verdict.is_none() {
+            events.extend(self.heed_limit(value));
+            let rule = self.definition.success.as_ref();
+            self.verdict = rule.and_then(|rule| rule.judge(value));
         }
         events
+    }
+
+    /// Notes a limit. It is over once the agent says something again.
+    fn heed_limit(&mut self, line: &Value) -> Option<AgentEvent> {
+        let definition = &self.definition;
+        let rule = definition.limit.as_ref()?;
+        if rule.judge(line) == Some(true) {
+            let said = string(line, &definition.error);
+            let said = said.map(|said| excerpt(&said, MESSAGE_CHARS));
+            let message =
+                said.unwrap_or_else(|| format!("{} of its output is '{}'", rule.path, rule.value));
+            let event = event(EventType::Limit, &message);
+            let reset = definition.limit_reset.as_deref();
+            let until = reset.and_then(|path| moment(at(line, path)?));
+            self.limit = Some(Limit { message, until });
+            return Some(event);
+        }
+        let decides = definition.success.as_ref().and_then(|it| it.judge(line));
+        if decides.is_none() && string(line, &definition.text).is_some() {
+            self.limit = None;
+        }
+        None
     }
 }
 
@@ -485,8 +539,10 @@ impl OwnReader {
     fn said(&self) -> Verdict {
         match (&self.definition.success, self.verdict) {
             (None, _) if self.is_known => Verdict::ByExitStatus,
-            (None, _) | (Some(_), None) => Verdict::NoResult,
+            (None, _) => Verdict::NoResult,
             (Some(_), Some(true)) => Verdict::Success,
+            (Some(_), _) if self.limit.is_some() => self.limited(),
+            (Some(_), None) => Verdict::NoResult,
             (Some(rule), Some(false)) => Verdict::Error {
                 code: FailureCode::AgentError,
                 message: self.error.clone().unwrap_or_else(|| {
@@ -495,6 +551,26 @@ impl OwnReader {
             },
         }
     }
+}
+
+impl OwnReader {
+    fn limited(&self) -> Verdict {
+        self.limit
+            .as_ref()
+            .map_or(Verdict::NoResult, |limit| Verdict::Limited {
+                code: FailureCode::RateLimit,
+                message: limit.message.clone(),
+                until: limit.until,
+            })
+    }
+}
+
+/// A time as programs write it: seconds since 1970, or a date with a time and a zone.
+fn moment(value: &Value) -> Option<Timestamp> {
+    let text = plain(value);
+    let seconds = text.parse::<i64>().ok();
+    let date = || text.parse::<jiff::Timestamp>().ok();
+    at_second(seconds.or_else(|| Some(date()?.as_second()))?)
 }
 
 fn event(kind: EventType, text: &str) -> AgentEvent {
@@ -626,6 +702,49 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_counts_unless_it_goes_on() {
+        let limited = Definition {
+            limit: Some(Rule {
+                path: "code".into(),
+                value: "429".into(),
+            }),
+            limit_reset: Some("until".into()),
+            ..definition()
+        };
+        let verdict = |lines: &[&str]| told(&limited, lines).1.verdict;
+        let until = |lines: &[&str]| match verdict(lines) {
+            Verdict::Limited { until, .. } => until.map(|at| at.0),
+            other => panic!("{lines:?}: {other:?}"),
+        };
+        let limit = r#"{"code":429,"until":1790000000,"problem":"slow down"}"#;
+        let (failed, done) = (r#"{"status":"bad","final":"no"}"#, r#"{"status":"ok"}"#);
+        assert_eq!(until(&[limit]), Some(1_790_000_000_000));
+        assert_eq!(until(&[limit, failed]), Some(1_790_000_000_000));
+        let at_once = r#"{"status":"bad","code":"429","until":"2026-09-21T14:13:20Z"}"#;
+        assert_eq!(until(&[at_once]), Some(1_790_000_000_000));
+        for reset in ["null", "\"soon\"", "-5", "{}", "9e99", "1.5"] {
+            let odd = format!(r#"{{"code":429,"until":{reset}}}"#);
+            assert_eq!(until(&[&odd]), None, "{reset}");
+        }
+        assert_eq!(verdict(&[limit, done]), Verdict::Success);
+        let goes_on = r#"{"message":{"parts":[{"text":"on I go"}]}}"#;
+        assert_eq!(verdict(&[limit, goes_on]), Verdict::NoResult);
+        assert!(matches!(
+            verdict(&[limit, goes_on, failed]),
+            Verdict::Error { .. }
+        ));
+        // What is said after the end changes nothing.
+        assert!(matches!(verdict(&[failed, limit]), Verdict::Error { .. }));
+        assert_eq!(verdict(&[done, limit]), Verdict::Success);
+        let (events, summary) = told(&limited, &[limit]);
+        assert_eq!(events, [EventType::Error, EventType::Limit]);
+        assert!(matches!(
+            summary.verdict,
+            Verdict::Limited { message, .. } if message == "slow down"
+        ));
+    }
+
+    #[test]
     fn the_command_is_made_of_what_there_is() {
         let settings = AgentSettings {
             name: "a".into(),
@@ -693,6 +812,18 @@ mod tests {
         assert_eq!(wrong(&|it| it.resume = vec!["--last".into()]), "resume");
         assert_eq!(wrong(&|it| it.session = None), "resume");
         assert_eq!(wrong(&|it| it.model = vec!["--model".into()]), "model");
+        assert_eq!(
+            wrong(&|it| it.limit_reset = Some("at".into())),
+            "limit_reset"
+        );
+        let rule = || Rule {
+            path: "code".into(),
+            value: "429".into(),
+        };
+        assert_eq!(
+            wrong(&|it| (it.limit, it.success) = (Some(rule()), None)),
+            "limit"
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::errno::named;
 use crate::failpoint::{self, Point};
 use crate::run_dir::{RunDir, name};
 use crate::supervise::files::{Dir, Small};
-use crate::supervise::news::{self, News, What};
+use crate::supervise::news::{News, Teller, What};
 use crate::supervise::process::Identity;
 use crate::supervise::record::{PidRecord, RESERVE_BYTES, Record};
 use crate::supervise::spec::{SPEC_BYTES, Spec};
@@ -103,13 +103,14 @@ fn live(path: &Path) -> io::Result<()> {
     };
     failpoint::hit(Point::ShimLocked);
     let spec = read_spec(&dir)?;
-    let Some(record) = supervise(&dir, &spec, &signals) else {
+    let teller = Teller::new(&spec.news);
+    let Some(record) = supervise(&dir, &spec, &signals, &teller) else {
         return Ok(());
     };
     if !end::persist(&dir, &record) {
         note("the run directory is gone; the end of the run cannot be recorded");
     }
-    tell(&spec, What::Ended);
+    tell(&teller, &spec, What::Ended);
     failpoint::hit(Point::EndTold);
     drop(lock);
     Ok(())
@@ -152,7 +153,7 @@ pub fn directory_of(dir: &RunDir) -> Option<PathBuf> {
 }
 
 /// Starts the agent and sees it end. `None` if the gate was passed by another.
-fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
+fn supervise(dir: &Dir, spec: &Spec, signals: &Signals, teller: &Teller<'_>) -> Option<Record> {
     let logs = match Logs::open(dir) {
         Ok(logs) => logs,
         Err(error) => return Some(not_started(spec, unprepared("its log files", &error))),
@@ -175,7 +176,9 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals) -> Option<Record> {
         Err(failure) => return Some(not_started(spec, failure)),
     };
     failpoint::hit(Point::AgentSpawned);
-    announce(dir, spec, &agent);
+    write_down(dir, spec, &agent);
+    tell(teller, spec, What::Started);
+    failpoint::hit(Point::HelloSent);
     let end = watch::Watch::new(&agent, spec, signals, &logs)
         .until_end(|seen| end::leave_word(dir, end::describe(spec, &agent, &logs, seen)));
     Some(Record::Ended(end::record(spec, &agent, &logs, end)))
@@ -190,8 +193,8 @@ fn pass_gate(dir: &Dir, spec: &Spec) -> io::Result<()> {
     dir.create_new(name::STARTED, &text, spec.files_survive())
 }
 
-/// Writes down which process the agent is, and says that it runs.
-fn announce(dir: &Dir, spec: &Spec, agent: &Agent) {
+/// Writes down which process the agent is.
+fn write_down(dir: &Dir, spec: &Spec, agent: &Agent) {
     let record = PidRecord {
         agent: agent.identity.clone(),
         started_at_ms: agent.started_at.0,
@@ -206,16 +209,14 @@ fn announce(dir: &Dir, spec: &Spec, agent: &Agent) {
     if let Err(error) = written {
         note(&format!("cannot write {}: {error}", name::PID_RECORD));
     }
-    tell(spec, What::Started);
-    failpoint::hit(Point::HelloSent);
 }
 
-fn tell(spec: &Spec, what: What) {
+fn tell(teller: &Teller<'_>, spec: &Spec, what: What) {
     let news = News {
         run: spec.run.clone(),
         what,
     };
-    if let Err(error) = news::send(&spec.news, &news) {
+    if let Err(error) = teller.tell(&news) {
         note(&format!("cannot tell {}: {error}", spec.news.display()));
     }
 }

@@ -20,10 +20,10 @@ use super::{clone, descriptors, prepare, supervise_in};
 use crate::supervise::server::{Answer, PATH_BYTES, SHIMS_COMMAND};
 use crate::supervise::{SHIM_COMMAND, present_boot};
 
-/// The whole life of the process that makes shims, and, in each copy, of the shim it becomes. The
-/// hidden subcommand calls this first thing, before anything in the process has opened a
-/// descriptor or started a thread, and exits with what it returns. Its standard input is the
-/// socket that tells it what to start.
+/// The whole life of the process that makes shims, and, in each copy, of the shim it becomes, which
+/// ends in here. The hidden subcommand calls this first thing, before anything in the process has
+/// opened a descriptor or started a thread, and exits with what it returns. Its standard input is
+/// the socket that tells it what to start.
 #[must_use]
 pub fn shims_main() -> i32 {
     descriptors::close_inherited();
@@ -53,7 +53,7 @@ pub fn shims_main() -> i32 {
                     |title| title.set_with(SHIM_COMMAND, &dir),
                     c"orch-shim",
                 );
-                return supervise_in(&dir);
+                clone::leave(supervise_in(&dir));
             }
             Err(error) => answer(&socket, Answer::of(&error)),
         }

@@ -3,6 +3,7 @@
 //! A datagram says which run to look at, never what to record: the record is the truth, and a
 //! lost, repeated or invented datagram changes nothing but when it is read.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -62,18 +63,42 @@ impl News {
     }
 }
 
-/// Tells the daemon. That nobody listens is not an error: the record waits.
-///
-/// # Errors
-/// Somebody listens and could not be told in time.
-pub(crate) fn send(path: &Path, news: &News) -> io::Result<()> {
-    let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
-    let address = Address::of(path)?;
-    match socket.send_to(news.encode().as_bytes(), &address.path) {
-        Ok(_) => Ok(()),
-        Err(error) if is_absent(&error) => Ok(()),
-        Err(error) => Err(error),
+/// Tells the daemon what happens to runs, through one socket that is made for the first news.
+#[derive(Debug)]
+pub(crate) struct Teller<'a> {
+    path: &'a Path,
+    socket: OnceCell<UnixDatagram>,
+}
+
+impl<'a> Teller<'a> {
+    /// For the socket at `path`. Opens nothing yet.
+    pub(crate) const fn new(path: &'a Path) -> Self {
+        Self {
+            path,
+            socket: OnceCell::new(),
+        }
+    }
+
+    /// Tells the daemon. That nobody listens is not an error: the record waits. Each time it is
+    /// whoever listens there now.
+    ///
+    /// # Errors
+    /// Somebody listens and could not be told in time.
+    pub(crate) fn tell(&self, news: &News) -> io::Result<()> {
+        let socket = match self.socket.get() {
+            Some(socket) => socket,
+            None => {
+                let socket = UnixDatagram::unbound()?;
+                socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+                self.socket.get_or_init(|| socket)
+            }
+        };
+        let address = Address::of(self.path)?;
+        match socket.send_to(news.encode().as_bytes(), &address.path) {
+            Ok(_) => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -274,19 +299,33 @@ mod tests {
         ] {
             raw.send_to(garbage, &path).unwrap();
         }
-        send(&path, &news(What::Started)).unwrap();
-        send(&path, &news(What::Ended)).unwrap();
+        let teller = Teller::new(&path);
+        teller.tell(&news(What::Started)).unwrap();
+        teller.tell(&news(What::Ended)).unwrap();
         assert_eq!(listener.recv().unwrap(), Some(news(What::Started)));
+        assert_eq!(listener.recv().unwrap(), Some(news(What::Ended)));
+    }
+
+    #[test]
+    fn who_listens_only_later_is_told_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("news");
+        let teller = Teller::new(&path);
+        teller.tell(&news(What::Started)).unwrap();
+        drop(NewsListener::bind(&path).unwrap());
+        let listener = NewsListener::bind(&path).unwrap();
+        teller.tell(&news(What::Ended)).unwrap();
         assert_eq!(listener.recv().unwrap(), Some(news(What::Ended)));
     }
 
     #[test]
     fn telling_nobody_is_not_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        send(&dir.path().join("absent"), &news(What::Ended)).unwrap();
+        let absent = dir.path().join("absent");
+        Teller::new(&absent).tell(&news(What::Ended)).unwrap();
         let stale = dir.path().join("stale");
         drop(UnixDatagram::bind(&stale).unwrap());
-        send(&stale, &news(What::Ended)).unwrap();
+        Teller::new(&stale).tell(&news(What::Ended)).unwrap();
     }
 
     #[test]
@@ -326,7 +365,7 @@ mod tests {
         std::fs::create_dir(&deep).unwrap();
         let path = deep.join("news");
         let listener = NewsListener::bind(&path).unwrap();
-        send(&path, &news(What::Ended)).unwrap();
+        Teller::new(&path).tell(&news(What::Ended)).unwrap();
         assert_eq!(listener.recv().unwrap(), Some(news(What::Ended)));
         drop(listener);
         drop(NewsListener::bind(&path).unwrap());

@@ -43,6 +43,10 @@ pub(super) const STEPS: Steps = Steps {
             from: 2,
             sql: include_str!("version-2-to-3.sql"),
         },
+        Step {
+            from: 3,
+            sql: include_str!("version-3-to-4.sql"),
+        },
     ],
     current: schema::VERSION,
 };

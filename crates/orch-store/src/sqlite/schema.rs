@@ -11,7 +11,7 @@ use orch_core::task::{DependencyKind, OnLost, Require, ReviewMode, TaskStatus, W
 use crate::rows::REVIEW_WAITS;
 
 /// The version this program writes.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// Says that a file is ours: `orch` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x6f72_6368;
@@ -25,9 +25,19 @@ fn quoted<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
     quoted.join(", ")
 }
 
+/// `(column = 'a' OR column = 'b')`, which says what `column IN ('a', 'b')` says. For that SQLite
+/// would sort a list of more than two words into a table of its own, with each row that is written.
+fn one_of<T: AsRef<str>>(column: &str, words: impl IntoIterator<Item = T>) -> String {
+    let is_one: Vec<String> = words
+        .into_iter()
+        .map(|word| format!("{column} = '{}'", word.as_ref()))
+        .collect();
+    format!("({})", is_one.join(" OR "))
+}
+
 macro_rules! words {
     ($list:ty) => {
-        quoted(<$list>::ALL.iter().map(|word| word.as_str()))
+        <$list>::ALL.iter().map(|word| word.as_str())
     };
 }
 
@@ -59,24 +69,24 @@ CREATE TABLE task (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     title TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ({statuses})),
+    status TEXT NOT NULL CHECK {statuses},
     priority INTEGER NOT NULL CHECK (priority BETWEEN 1 AND 4),
     agent TEXT,
     labels TEXT NOT NULL,
     lane TEXT NOT NULL,
     unmet INTEGER NOT NULL CHECK (unmet >= 0),
     hold_until INTEGER,
-    failure_code TEXT CHECK (failure_code IN ({codes})),
+    failure_code TEXT CHECK {codes},
     failure_message TEXT,
     failure_evidence TEXT CHECK (failure_evidence <> ''),
     current_run TEXT,
-    review_wait TEXT CHECK (review_wait IN ({waits})),
+    review_wait TEXT CHECK {waits},
     review_message TEXT,
     review_files TEXT,
-    workspace TEXT NOT NULL CHECK (workspace IN ({workspaces})),
-    review_mode TEXT NOT NULL CHECK (review_mode IN ({reviews})),
-    on_lost TEXT NOT NULL CHECK (on_lost IN ({on_lost})),
-    require TEXT CHECK (require IN ({requires})),
+    workspace TEXT NOT NULL CHECK {workspaces},
+    review_mode TEXT NOT NULL CHECK {reviews},
+    on_lost TEXT NOT NULL CHECK {on_lost},
+    require TEXT CHECK {requires},
     attempts INTEGER NOT NULL CHECK (attempts >= 0),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 0),
     runs INTEGER NOT NULL CHECK (runs >= 0),
@@ -106,13 +116,13 @@ CREATE TABLE task (
     CHECK ((failure_code IS NOT NULL) = (hold_until IS NOT NULL
         OR status IN ('failed', 'cancelled') OR review_wait IS 'lost'))
 ) STRICT;",
-        statuses = words!(TaskStatus),
-        codes = words!(FailureCode),
-        waits = quoted(REVIEW_WAITS),
-        workspaces = words!(WorkspaceMode),
-        reviews = words!(ReviewMode),
-        on_lost = words!(OnLost),
-        requires = words!(Require),
+        statuses = one_of("status", words!(TaskStatus)),
+        codes = one_of("failure_code", words!(FailureCode)),
+        waits = one_of("review_wait", REVIEW_WAITS),
+        workspaces = one_of("workspace", words!(WorkspaceMode)),
+        reviews = one_of("review_mode", words!(ReviewMode)),
+        on_lost = one_of("on_lost", words!(OnLost)),
+        requires = one_of("require", words!(Require)),
     )
 }
 
@@ -137,13 +147,13 @@ CREATE TABLE dependency (
     CHECK (task <> needs)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dependency_needs ON dependency (needs, task, kind);",
-        kinds = words!(DependencyKind),
+        kinds = quoted(words!(DependencyKind)),
     )
 }
 
 fn run_table() -> String {
-    let (last, live): (Vec<RunStatus>, Vec<RunStatus>) =
-        RunStatus::ALL.iter().partition(|status| status.is_final());
+    let is_final = |word: &&str| word.parse().is_ok_and(RunStatus::is_final);
+    let (last, live): (Vec<&str>, Vec<&str>) = words!(RunStatus).partition(is_final);
     format!(
         "
 CREATE TABLE run (
@@ -153,8 +163,8 @@ CREATE TABLE run (
     agent TEXT NOT NULL,
     adapter TEXT NOT NULL,
     attempt INTEGER NOT NULL CHECK (attempt >= 0),
-    status TEXT NOT NULL CHECK (status IN ({live}, {last})),
-    stop TEXT CHECK (stop IN ({stops})),
+    status TEXT NOT NULL CHECK {statuses},
+    stop TEXT CHECK {stops},
     branch TEXT,
     boot TEXT,
     resumed_session TEXT,
@@ -164,7 +174,7 @@ CREATE TABLE run (
     exit_code INTEGER,
     exit_signal INTEGER,
     exit_core INTEGER CHECK (exit_core IN (0, 1)),
-    failure_code TEXT CHECK (failure_code IN ({codes})),
+    failure_code TEXT CHECK {codes},
     failure_message TEXT,
     failure_evidence TEXT CHECK (failure_evidence <> ''),
     limited_until INTEGER CHECK (limited_until IS NULL OR status = 'limited'),
@@ -183,7 +193,7 @@ CREATE TABLE run (
     result TEXT,
 
     -- A run has an end exactly when its status is final.
-    CHECK ((finished_at IS NULL) = (status IN ({live}))),
+    CHECK ((finished_at IS NULL) = {is_live}),
     CHECK ((events IS NULL) = (finished_at IS NULL)),
     CHECK ((warnings IS NULL) = (finished_at IS NULL)),
     -- Both are counted or neither is, and only of a run that is over.
@@ -198,12 +208,13 @@ CREATE TABLE run (
     -- What did not succeed says why, with evidence.
     CHECK ((failure_code IS NULL) = (failure_message IS NULL)),
     CHECK ((failure_code IS NULL) = (failure_evidence IS NULL)),
-    CHECK ((failure_code IS NULL) = (status IN ({live}, 'completed')))
+    CHECK ((failure_code IS NULL) = {has_no_failure})
 ) STRICT;",
-        live = quoted(live.iter().map(|status| status.as_str())),
-        last = quoted(last.iter().map(|status| status.as_str())),
-        stops = words!(StopReason),
-        codes = words!(FailureCode),
+        statuses = one_of("status", live.iter().chain(&last)),
+        is_live = one_of("status", &live),
+        has_no_failure = one_of("status", live.iter().chain(&["completed"])),
+        stops = one_of("stop", words!(StopReason)),
+        codes = one_of("failure_code", words!(FailureCode)),
     )
 }
 
@@ -234,7 +245,7 @@ fn event_table() -> String {
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY,
     time INTEGER NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ({kinds})),
+    kind TEXT NOT NULL CHECK {kinds},
     task TEXT,
     run TEXT,
     agent TEXT,
@@ -249,7 +260,7 @@ CREATE TRIGGER event_stays BEFORE DELETE ON event
 BEGIN
     SELECT RAISE(ABORT, 'a fact is never deleted');
 END;",
-        kinds = words!(EventKind),
+        kinds = one_of("kind", words!(EventKind)),
     )
 }
 
@@ -274,7 +285,7 @@ BEGIN
     UPDATE task_count SET number = number - 1 WHERE status = OLD.status;
     UPDATE task_count SET number = number + 1 WHERE status = NEW.status;
 END;",
-        statuses = words!(TaskStatus),
+        statuses = quoted(words!(TaskStatus)),
     )
 }
 

@@ -153,6 +153,7 @@ impl Project {
             End::Seen {
                 exit: Exit::Code(0),
                 enforced: None,
+                stopped: false,
                 verdict: Verdict::ByExitStatus,
                 logs: "out.log bytes 0-0".to_owned(),
             },

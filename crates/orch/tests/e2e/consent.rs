@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use orch_field::{Project, text};
 use serde_json::Value;
@@ -95,6 +96,93 @@ fn nothing_starts_on_configuration_that_nobody_agreed_to() {
         text(&project.last_run(&other)["failure"], "code"),
         "needs_consent"
     );
+}
+
+/// A project in which nothing is tried again by itself within the time of a test.
+fn waiting() -> (Project, String) {
+    let project = project("true");
+    project.ok(&["config", "set", "retry.max", "20d"]);
+    project.ok(&["config", "set", "retry.base", "20d"]);
+    commit(&project, ".claude/settings.json", "{\"hooks\": {}}");
+    let task = project.add("work", &["--review", "auto"]);
+    (project, task)
+}
+
+/// What waits for a person goes on when the person has acted, and not when a timer runs out.
+#[test]
+fn what_waits_for_consent_starts_when_it_is_given() {
+    let (project, task) = waiting();
+    let mut served = project.serve(&[]);
+    served.wait_for_events("run_ended", 1);
+    assert_eq!(text(&project.task(&task)["wait"], "code"), "consent");
+    let said = project.json(&["agent", "trust", "--yes"]);
+    assert_eq!(
+        (&said["agreed"], &said["released"]),
+        (&1.into(), &1.into()),
+        "{said}"
+    );
+    served.wait_for_events("task_done", 1);
+    assert_eq!(project.task(&task)["attempts"], 1);
+    assert_eq!(served.drain(), Some(0));
+}
+
+#[test]
+fn consent_without_a_daemon_is_there_for_the_next_one() {
+    let (project, task) = waiting();
+    serve(&project);
+    let failed = project.add("other work", &["--agent", "ada", "--depends-on", &task]);
+    let output = project.output(&["agent", "trust", "--yes"]);
+    let said = orch_field::lossy(&output.stderr);
+    assert!(
+        said.contains("A task that waited for this goes on"),
+        "{said}"
+    );
+    serve(&project);
+    assert_eq!(text(&project.task(&task), "status"), "done");
+    assert_eq!(text(&project.last_run(&failed), "status"), "completed");
+}
+
+/// A git that stops once in the middle of a look at the files: it says so in the first FIFO and
+/// goes on when something comes through the second.
+fn git_that_stops(project: &Project) -> (PathBuf, [PathBuf; 2]) {
+    let directory = project.outside("bin");
+    fs::create_dir(&directory).unwrap();
+    let [looks, goes_on] = ["looks", "goes-on"].map(|name| project.outside(name));
+    orch_field::fifo(&looks);
+    orch_field::fifo(&goes_on);
+    let path = std::env::var_os("PATH").unwrap();
+    let real = std::env::split_paths(&path).map(|place| place.join("git"));
+    let real = real.into_iter().find(|git| git.is_file()).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *hash-object*)\n\
+         if mkdir {0}/once 2>/dev/null; then echo now > {1}; read word < {2}; fi;;\nesac\n\
+         exec {3} \"$@\"\n",
+        directory.display(),
+        looks.display(),
+        goes_on.display(),
+        real.display()
+    );
+    fs::write(directory.join("git"), script).unwrap();
+    fs::set_permissions(directory.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    let all = std::iter::once(directory).chain(std::env::split_paths(&path));
+    (std::env::join_paths(all).unwrap().into(), [looks, goes_on])
+}
+
+/// Consent that crosses the look of a start is not missed, although nobody waited for it when it
+/// was told.
+#[test]
+fn consent_that_comes_in_the_middle_of_a_start_is_looked_for_again() {
+    let (project, task) = waiting();
+    let (path, [looks, goes_on]) = git_that_stops(&project);
+    let mut served = project.serve_with(&[], &[("PATH", path)]);
+    assert_eq!(fs::read_to_string(looks).unwrap(), "now\n");
+    // Of another content, so that the look itself finds that it was not meant.
+    let trusted = project.root().join(".orch/trusted");
+    fs::write(trusted, "{\"path\":\"x\",\"digest\":\"0\"}\n").unwrap();
+    fs::write(goes_on, "go\n").unwrap();
+    served.wait_for_events("run_ended", 2);
+    assert_eq!(text(&project.task(&task)["wait"], "code"), "consent");
+    assert_eq!(served.drain(), Some(0));
 }
 
 #[test]

@@ -111,3 +111,32 @@ fn an_error_of_its_own_is_told_in_its_words() {
         "{run}"
     );
 }
+
+#[test]
+fn a_limit_of_its_provider_costs_no_attempt_and_is_waited_for() {
+    let line = PAGE.lines().find(|line| line.contains("retry_at\": "));
+    let line = line.unwrap().replace("1795435200", "4102444800");
+    let script = format!("#!/bin/sh\ncat > /dev/null\necho '{line}'\n");
+    let project = project(&script);
+    let task = project.add("Say hello", &[]);
+    let mut served = project.serve(&[]);
+    served.wait_for_events("run_ended", 1);
+    let run = project.last_run(&task);
+    assert_eq!(
+        (text(&run, "status"), text(&run["failure"], "code")),
+        ("limited", "rate_limit"),
+        "{run}"
+    );
+    let message = text(&run["failure"], "message");
+    assert!(message.contains("too many requests"), "{message}");
+    let shown = project.task(&task);
+    assert_eq!(
+        (text(&shown, "status"), &shown["attempts"]),
+        ("todo", &0.into()),
+        "{shown}"
+    );
+    let wait = &shown["wait"];
+    assert_eq!(text(wait, "code"), "limit", "{shown}");
+    assert!(text(wait, "until").starts_with("2100-01-01"), "{shown}");
+    assert_eq!(served.drain(), Some(0));
+}

@@ -145,6 +145,21 @@ fn what_orch_commits_for_an_agent_is_a_change_and_no_commit_of_its_own() {
 }
 
 #[test]
+fn what_a_task_requires_is_changed_and_left_to_its_agent_again() {
+    let project = project(&says(SUCCESS), "require = \"commit\"\n");
+    let task = project.add("made", &["--require", "commit", "--max-attempts", "1"]);
+    let required = || project.task(&task)["require"].clone();
+    project.ok(&["task", "edit", &task, "--require", "changes"]);
+    assert_eq!(required(), "changes");
+    project.ok(&["task", "edit", &task, "--require", "agent"]);
+    assert_eq!(required(), Value::Null);
+    project.ok(&["task", "edit", &task, "--require", "nothing"]);
+    assert_eq!(required(), "nothing");
+    project.ok(&["serve", "--once"]);
+    assert_eq!(project.last_run(&task)["status"], "completed");
+}
+
+#[test]
 fn nothing_is_required_of_work_that_nobody_can_attribute() {
     let project = project(&says(SUCCESS), "");
     let more = ["--require", "commit", "--workspace", "shared"];

@@ -176,6 +176,37 @@ fn says_that_it_was_stopped(line: &Value) -> bool {
     line["event"] == "trouble" && message.contains("stopped by a signal")
 }
 
+/// Fault 18. Injected: a daemon that waits for its agents to finish is stopped by SIGSTOP, three agents
+/// end meanwhile, and before it goes on it is told to stop them. Held: the runs have ended with their
+/// own exit status and are not called stopped: nothing had been asked of them when they ended.
+///
+/// Promises 1, 2.
+#[test]
+fn what_ended_while_the_daemon_stood_still_was_not_stopped_by_it() {
+    let project = project(WAITER);
+    let mut gate = Gate::new(&project);
+    let tasks = [(); 3].map(|()| project.add("task", &[]));
+    let mut daemon = serve_at_gate(&project);
+    daemon.wait_for_events("run_running", 3);
+    let runs = tasks.each_ref().map(|task| project.last_run(task));
+    daemon.signal(Signal::TERM);
+    daemon.wait_for(|line| line["event"] == "draining");
+    daemon.signal(Signal::STOP);
+    gate.open(3);
+    for run in &runs {
+        let record = project.run_dir(run).join("exit.json");
+        until("its record", || record.exists().then_some(()));
+    }
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::CONT);
+    daemon.ended();
+    for task in &tasks {
+        let run = project.last_run(task);
+        assert_eq!(run["failure"]["code"], "exit_nonzero", "{run}");
+        assert_eq!(run["exit_code"], 3, "{run}");
+    }
+}
+
 /// Fault 18. Injected: the daemon is stopped by SIGSTOP, and three agents end meanwhile. Held: a
 /// second daemon is refused and told who holds the project; within 5 s after SIGCONT all ends are
 /// recorded with their exit status.

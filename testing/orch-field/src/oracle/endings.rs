@@ -112,6 +112,28 @@ pub(super) fn the_status_is_the_kernels(scene: &Scene, _expect: &Expect) -> Vec<
     wrong.collect()
 }
 
+/// An agent that had ended before anybody asked for its end was not stopped.
+///
+/// Promise 2.
+pub(super) fn what_had_ended_was_not_stopped(scene: &Scene, _expect: &Expect) -> Vec<String> {
+    let cancelled = scene.runs.iter();
+    let cancelled = cancelled.filter(|run| run.text("status") == "cancelled");
+    let wrong = cancelled.filter_map(|run| {
+        recorded(run)?;
+        let id = run.text("id");
+        let end = account(scene, run)?.end.as_ref()?;
+        let asked = scene.facts("run_stop_asked", id);
+        let asked = asked.filter_map(|fact| fact.number("time")).min()? - scene.boot_ms;
+        let before = asked - end.at;
+        (before > LAST_STEPS_MS)
+            .then(|| format!("{id} is cancelled and ended {before} ms before that was asked for"))
+    });
+    wrong.collect()
+}
+
+/// How long an agent may take from its last note to its end on a busy machine.
+const LAST_STEPS_MS: i64 = 2_000;
+
 /// Whether orch itself ended it.
 fn was_stopped(run: &Row) -> bool {
     !run.is_null("stop")

@@ -97,6 +97,11 @@ const CHECKS: &[(u8, &str, Check)] = &[
     (3, "the unknown is lost", endings::the_unknown_is_lost),
     (3, "lost has a cause", endings::lost_has_a_cause),
     (3, "the unseen is lost", endings::the_unseen_is_lost),
+    (
+        2,
+        "what had ended was not stopped",
+        endings::what_had_ended_was_not_stopped,
+    ),
     (4, "success has its proof", endings::success_has_its_proof),
     (5, "failure has its reason", endings::failure_has_its_reason),
     (6, "record and row agree", endings::record_and_row_agree),

@@ -198,6 +198,22 @@ fn an_invented_or_folded_status_is_found() {
 }
 
 #[test]
+fn a_run_that_is_called_stopped_and_had_ended_before_is_found() {
+    let stopped = |asked: i64| {
+        found(|scene| {
+            set(&mut scene.runs[0], "status", text("cancelled"));
+            set(&mut scene.runs[0], "stop", text("interrupt"));
+            let run = files(scene, "r1").run_json.as_mut().unwrap();
+            run["status"] = "cancelled".into();
+            fact(scene, "run_stop_asked", "r1", "t1", asked);
+        })
+    };
+    // It ran from 100 to 150.
+    assert!(stopped(5_000).contains(&"what had ended was not stopped"));
+    assert!(!stopped(160).contains(&"what had ended was not stopped"));
+}
+
+#[test]
 fn an_exit_code_that_nobody_lived_to_see_is_found() {
     let orphaned = found(|scene| {
         let end = account(scene, "r1").end.as_mut().unwrap();

@@ -31,7 +31,7 @@ impl Checker for AttemptsAreCounted {
                 }
                 EventKind::RunEnded => {
                     let run = event.run.as_ref().and_then(|run| seen.rows.runs.get(run));
-                    if run.is_some_and(costs) {
+                    if run.is_some_and(|run| costs(run, seen.host.was_stopped(&run.id))) {
                         *self.counted.entry(task.clone()).or_default() += 1;
                     }
                 }
@@ -54,12 +54,12 @@ impl Checker for AttemptsAreCounted {
     }
 }
 
-fn costs(run: &Run) -> bool {
+fn costs(run: &Run, was_stopped: bool) -> bool {
     let code = run
         .ending()
         .and_then(|ending| ending.outcome.failure())
         .map(|failure| failure.code);
-    let interrupted = run.stop == Some(StopReason::Interrupt);
+    let interrupted = was_stopped && run.stop == Some(StopReason::Interrupt);
     match run.status() {
         // Whatever an agent says when orch stops it: it costs nothing.
         RunStatus::Failed | RunStatus::TimedOut if interrupted => false,

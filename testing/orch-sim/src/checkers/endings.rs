@@ -29,6 +29,11 @@ impl Checker for ExactStatus {
                     )
                 })?;
             }
+            // What had ended by itself is not called stopped because somebody asked for it later.
+            let stopped = run.status() != RunStatus::Cancelled || seen.host.was_stopped(&run.id);
+            demand(ending.exit.is_none() || stopped, || {
+                format!("{} is cancelled and had ended by itself", run.id)
+            })?;
             if run.status() == RunStatus::Lost {
                 let record = seen.host.record(&run.id).filter(|record| !record.corrupt);
                 demand(ending.exit.is_none() && record.is_none(), || {
@@ -45,7 +50,7 @@ impl Checker for ExactStatus {
 fn check_record(run: &Run, exit: Option<Exit>, seen: &Seen<'_>) -> Verdict {
     let record = seen.host.record(&run.id).filter(|record| !record.corrupt);
     match record.map(|record| &record.end) {
-        Some(RecordedEnd::Exited(recorded, _)) => demand(exit == Some(*recorded), || {
+        Some(RecordedEnd::Exited { exit: recorded, .. }) => demand(exit == Some(*recorded), || {
             format!(
                 "{} has a record of {recorded} and a row of {exit:?}",
                 run.id

@@ -302,6 +302,7 @@ pub fn seen(exit: Exit, verdict: Verdict) -> End {
     End::Seen {
         exit,
         enforced: None,
+        stopped: true,
         verdict,
         logs: "out.log bytes 0-10".into(),
     }

@@ -5,7 +5,7 @@ use orch_core::outcome::{Enforced, Verdict};
 use orch_core::request::{Answer, NewTask, Refusal, Request, TaskEdit};
 use orch_core::run::{Exit, FailureCode, RunStatus, StopReason};
 use orch_core::task::{OnLost, Review, ReviewMode, TaskState, WorkspaceMode};
-use orch_core::{TaskId, Timestamp, engine};
+use orch_core::{TaskId, Timestamp, engine, limits};
 use orch_store::Store;
 
 use crate::bench::{Bench, error, failed, lost, new, not_started, seen, success};
@@ -247,6 +247,7 @@ fn a_timeout_and_a_stall_are_told_apart() {
         let end = End::Seen {
             exit: KILLED,
             enforced: Some(enforced),
+            stopped: false,
             verdict: Verdict::NoResult,
             logs: "out.log".into(),
         };
@@ -312,6 +313,33 @@ fn a_stop_that_came_before_the_process_is_sent_once_more_when_it_comes() {
         .unwrap();
     let reason = StopReason::Cancel;
     assert_eq!(bench.effects, [Effect::Stop { run, reason }]);
+}
+
+/// Promise 2.
+#[test]
+fn what_had_ended_by_itself_was_not_stopped_by_what_was_asked_for_later() {
+    let ended = |exit| End::Seen {
+        exit,
+        enforced: None,
+        stopped: false,
+        verdict: Verdict::ByExitStatus,
+        logs: "out.log".into(),
+    };
+    let run_after = |exit, cancel: bool| {
+        let mut bench = Bench::new();
+        let task = started(&mut bench, new("a"));
+        match cancel {
+            true => drop(bench.ask(Request::Cancel { task: task.clone() })),
+            false => bench.step(Input::Interrupt).map(drop).unwrap(),
+        }
+        bench.end(&task, ended(exit));
+        (bench.last_run(&task).status(), bench.status(&task))
+    };
+    let (good, bad) = (Exit::Code(0), Exit::Code(9));
+    assert_eq!(run_after(good, false), (RunStatus::Completed, "review"));
+    assert_eq!(run_after(good, true), (RunStatus::Completed, "cancelled"));
+    assert_eq!(run_after(bad, false), (RunStatus::Failed, "retrying"));
+    assert_eq!(run_after(bad, true), (RunStatus::Failed, "cancelled"));
 }
 
 #[test]
@@ -564,4 +592,26 @@ fn approving_what_was_lost_lands_it() {
     bench.ask(Request::Approve { task: task.clone() });
     bench.land(&task);
     assert_eq!(bench.status(&task), "done");
+}
+
+#[test]
+fn consent_ends_the_wait_for_it_and_no_other() {
+    let mut bench = Bench::new();
+    let (asked, busy) = (bench.add(new("asked")), bench.add(new("busy")));
+    assert_eq!(bench.plan().len(), 2);
+    for _ in 0..=limits::TRANSIENT_START_FAILURES {
+        bench.end(&asked, not_started(FailureCode::NeedsConsent));
+        assert_eq!(bench.code(&asked), "consent");
+        assert_eq!(bench.ask(Request::Agreed), Answer::Released(1));
+        assert_eq!(bench.plan(), ["asked"]);
+    }
+    bench.end(&busy, not_started(FailureCode::NoResources));
+    bench.end(&asked, not_started(FailureCode::NoResources));
+    // Starts that failed for want of consent are not held against the task.
+    assert_eq!(
+        (bench.status(&asked), bench.status(&busy)),
+        ("retrying", "retrying")
+    );
+    assert_eq!(bench.ask(Request::Agreed), Answer::Released(0));
+    assert_eq!(bench.plan(), Vec::<String>::new());
 }

@@ -4,7 +4,7 @@
 use orch_core::engine::{End, Input, Report};
 use orch_core::outcome::Verdict;
 use orch_core::price::Price;
-use orch_core::request::{NewTask, Refusal, Request};
+use orch_core::request::{NewTask, Refusal, Request, TaskEdit};
 use orch_core::run::{Changes, Ending, Exit, FailureCode, RunStatus, StopReason, Usage};
 use orch_core::task::{Require, WorkspaceMode};
 use orch_core::{TaskId, Timestamp};
@@ -62,6 +62,7 @@ fn the_next_run_goes_on_with_the_session_of_the_one_before() {
     let timed_out = End::Seen {
         exit: Exit::Code(143),
         enforced: Some(orch_core::outcome::Enforced::Timeout { limit_ms: 5 }),
+        stopped: false,
         verdict: Verdict::NoResult,
         logs: "out.log".into(),
     };
@@ -439,6 +440,58 @@ fn what_was_not_counted_is_no_failure_and_is_said() {
         "{:?}",
         ending.warnings
     );
+}
+
+#[test]
+fn what_is_required_can_be_changed_while_the_task_waits() {
+    use Require::{Commit, Nothing};
+    let (fails, passes) = (RunStatus::Failed, RunStatus::Completed);
+    for (before, edit, status) in [
+        (None, Some(Some(Commit)), fails),
+        (Some(Nothing), Some(None), fails),
+        (Some(Commit), Some(Some(Nothing)), passes),
+        (Some(Nothing), None, passes),
+    ] {
+        let mut bench = Bench::new();
+        for agent in &mut bench.config.agents {
+            agent.require = Some(Require::Changes);
+        }
+        let task = bench.add(NewTask {
+            require: before,
+            ..new("a")
+        });
+        bench.ask(edit_require(&task, edit));
+        assert_eq!(bench.plan().len(), 1);
+        end_with(&mut bench, &task, success(), |report| {
+            report.branch = Some(NOTHING);
+        });
+        let got = bench.last_run(&task).status();
+        assert_eq!(got, status, "{before:?} {edit:?}");
+    }
+}
+
+fn edit_require(task: &TaskId, require: Option<Option<Require>>) -> Request {
+    Request::Edit {
+        task: task.clone(),
+        edit: Box::new(TaskEdit {
+            require,
+            ..TaskEdit::default()
+        }),
+    }
+}
+
+#[test]
+fn an_edit_can_require_nothing_of_work_in_the_shared_directory_either() {
+    let mut bench = Bench::new();
+    let task = bench.add(NewTask {
+        workspace: Some(WorkspaceMode::Shared),
+        ..new("a")
+    });
+    let said = bench.refusal(edit_require(&task, Some(Some(Require::Changes))));
+    assert!(said.to_string().contains("require = changes"), "{said}");
+    assert_eq!(bench.task(&task).require, None);
+    bench.ask(edit_require(&task, Some(Some(Require::Nothing))));
+    assert_eq!(bench.task(&task).require, Some(Require::Nothing));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use orch_core::text::excerpt;
 use serde_json::value::RawValue;
 
 use crate::adapter::json::Fields;
+use crate::adapter::provider::{self, Trouble};
 
 /// Longest message of a failure, characters.
 const MESSAGE_CHARS: usize = 2_000;
@@ -138,18 +139,8 @@ fn failed(end: &Fields<'_>, during: &str) -> Verdict {
     let error = end.object("error").unwrap_or_default();
     let code = end.read::<i64>("code");
     let message = sentence(&error, code, during);
-    match kind(&error, code) {
-        Some(Kind::Limit(code)) => Verdict::Limited {
-            code,
-            message,
-            until: None,
-        },
-        Some(Kind::Failure(code)) => Verdict::Error { code, message },
-        None => Verdict::Error {
-            code: FailureCode::AgentError,
-            message,
-        },
-    }
+    let kind = kind(&error, code).unwrap_or(FailureCode::AgentError);
+    provider::verdict(kind, message, None)
 }
 
 /// The agent's words about an error, and what more it says in the data.
@@ -186,24 +177,18 @@ fn unwrapped(message: &str) -> Option<String> {
 }
 
 /// What an error is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Failure(FailureCode),
-    Limit(FailureCode),
-}
-
-fn kind(error: &Fields<'_>, code: Option<i64>) -> Option<Kind> {
+fn kind(error: &Fields<'_>, code: Option<i64>) -> Option<FailureCode> {
     let data = error.object("data").unwrap_or_default();
     let named = KINDS.iter().find_map(|name| named_kind(data.raw(name)?));
     let status = || STATUSES.iter().find_map(|name| of_status(data.read(name)?));
     named
         .or_else(status)
         .or_else(|| of_status(code?))
-        .or_else(|| (code == Some(AUTH_REQUIRED)).then_some(Kind::Failure(FailureCode::AuthFailed)))
+        .or_else(|| (code == Some(AUTH_REQUIRED)).then_some(FailureCode::AuthFailed))
 }
 
 /// A kind by its name; or by the one name in an object, beside which a status may stand.
-fn named_kind(raw: &RawValue) -> Option<Kind> {
+fn named_kind(raw: &RawValue) -> Option<FailureCode> {
     if let Ok(name) = serde_json::from_str::<String>(raw.get()) {
         return of_name(&name);
     }
@@ -221,8 +206,8 @@ fn named_kind(raw: &RawValue) -> Option<Kind> {
 }
 
 /// The names that agents and their providers give to kinds of errors, whichever way they join
-/// the words.
-fn of_name(name: &str) -> Option<Kind> {
+/// the words. Some of them mean more here than where a provider says them: an agent chose them.
+fn of_name(name: &str) -> Option<FailureCode> {
     let plain: String = name
         .chars()
         .filter(char::is_ascii_alphanumeric)
@@ -230,56 +215,41 @@ fn of_name(name: &str) -> Option<Kind> {
         .collect();
     Some(match plain.as_str() {
         "ratelimit" | "ratelimited" | "ratelimiterror" | "ratelimitexceeded" => {
-            Kind::Limit(FailureCode::RateLimit)
+            FailureCode::RateLimit
         }
         "usagelimit" | "usagelimitexceeded" | "usagelimitreached" | "insufficientquota"
-        | "quotaexceeded" | "billingerror" => Kind::Limit(FailureCode::UsageLimit),
+        | "quotaexceeded" | "billingerror" => FailureCode::UsageLimit,
         "authenticationfailed"
         | "authenticationerror"
         | "authrequired"
         | "unauthorized"
         | "permissionerror"
-        | "providerautherror" => Kind::Failure(FailureCode::AuthFailed),
-        "invalidrequest" | "invalidrequesterror" | "badrequest" => {
-            Kind::Failure(FailureCode::BadRequest)
-        }
-        "modelnotfound" | "notfounderror" => Kind::Failure(FailureCode::ModelNotFound),
-        "overloaded" | "overloadederror" | "serveroverloaded" => {
-            Kind::Failure(FailureCode::Overloaded)
-        }
+        | "providerautherror" => FailureCode::AuthFailed,
+        "invalidrequest" | "invalidrequesterror" | "badrequest" => FailureCode::BadRequest,
+        "modelnotfound" | "notfounderror" => FailureCode::ModelNotFound,
+        "overloaded" | "overloadederror" | "serveroverloaded" => FailureCode::Overloaded,
         // Not `APIError`: the agent that says it means every answer of a provider by it.
         "servererror" | "internalservererror" | "responsetoomanyfailedattempts" => {
-            Kind::Failure(FailureCode::ProviderError)
+            FailureCode::ProviderError
         }
         "httpconnectionfailed"
         | "responsestreamconnectionfailed"
         | "responsestreamdisconnected"
-        | "connectionfailed" => Kind::Failure(FailureCode::ConnectionFailed),
+        | "connectionfailed" => FailureCode::ConnectionFailed,
         "contextwindowexceeded"
         | "contextlengthexceeded"
         | "contextoverflowerror"
-        | "prompttoolong" => Kind::Failure(FailureCode::ContextTooLong),
-        "maxoutputtokens" | "messageoutputlengtherror" => Kind::Failure(FailureCode::AnswerCut),
-        "contentfilter" | "contentfiltererror" | "refusal" => Kind::Failure(FailureCode::Refused),
-        "sessionbudgetexceeded" => Kind::Failure(FailureCode::BudgetLimit),
+        | "prompttoolong" => FailureCode::ContextTooLong,
+        "maxoutputtokens" | "messageoutputlengtherror" => FailureCode::AnswerCut,
+        "contentfilter" | "contentfiltererror" | "refusal" => FailureCode::Refused,
+        "sessionbudgetexceeded" => FailureCode::BudgetLimit,
         _ => return None,
     })
 }
 
 /// What a provider's status means; `None` for a number that is none of a failure.
-fn of_status(status: i64) -> Option<Kind> {
-    Some(match status {
-        401 | 403 => Kind::Failure(FailureCode::AuthFailed),
-        402 => Kind::Limit(FailureCode::UsageLimit),
-        404 => Kind::Failure(FailureCode::ModelNotFound),
-        408 | 504 => Kind::Failure(FailureCode::ConnectionFailed),
-        413 => Kind::Failure(FailureCode::ContextTooLong),
-        429 => Kind::Limit(FailureCode::RateLimit),
-        503 | 529 => Kind::Failure(FailureCode::Overloaded),
-        400..=499 => Kind::Failure(FailureCode::BadRequest),
-        500..=599 => Kind::Failure(FailureCode::ProviderError),
-        _ => return None,
-    })
+fn of_status(status: i64) -> Option<FailureCode> {
+    Trouble::by_status(u64::try_from(status).ok()?).code
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ use crate::adapter::json::{Fields, Line, Object, read};
 
 use crate::adapter::believed::{session, tokens};
 use crate::adapter::calls::{Calls, Refusals, add, call, message};
+use crate::adapter::provider::Trouble;
 use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
-use crate::adapter::trouble::Trouble;
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]

@@ -23,8 +23,8 @@ use crate::adapter::json::{Fields, Object};
 
 use crate::adapter::believed::{session, tokens};
 use crate::adapter::calls::{Calls, Refusals, call, message};
+use crate::adapter::provider::{Trouble, by_word, is_connection};
 use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
-use crate::adapter::trouble::{Trouble, by_word, is_connection};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// Most of the final text that is kept, bytes: its end.

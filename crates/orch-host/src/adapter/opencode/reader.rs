@@ -25,8 +25,8 @@ use crate::adapter::json::{Fields, Object};
 
 use crate::adapter::believed::{cost_usd, session, tokens};
 use crate::adapter::calls::{EMPTY_ANSWER, Refusals, add, call, event_of, message};
+use crate::adapter::provider::{Trouble, is_connection, reset_by_headers};
 use crate::adapter::stream::{Notes, Protocol, event};
-use crate::adapter::trouble::{Trouble, is_connection, reset_by_headers};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 /// How the program begins what it says of a call that it refused.

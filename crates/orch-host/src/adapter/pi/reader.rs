@@ -25,9 +25,8 @@ use crate::adapter::json::{Fields, Object};
 
 use crate::adapter::believed::{cost_usd, session, tokens};
 use crate::adapter::calls::{EMPTY_ANSWER, add, event_of, message};
-use crate::adapter::provider::status_and_words;
+use crate::adapter::provider::{Trouble, is_connection, status_and_words};
 use crate::adapter::stream::{Notes, Protocol, event};
-use crate::adapter::trouble::{Trouble, is_connection};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
 #[derive(Default)]

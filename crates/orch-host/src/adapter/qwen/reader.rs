@@ -229,9 +229,30 @@ fn message(fields: &Fields<'_>, subtype: &str) -> String {
 fn early_cause(message: &str) -> FailureCode {
     match Complaint::at_the_end_of(message) {
         Some(complaint) => complaint.cause(),
-        None if message.starts_with("Missing API key") => FailureCode::AuthFailed,
+        None if is_about_login(message) => FailureCode::AuthFailed,
         None => FailureCode::AgentError,
     }
+}
+
+/// Whether the program says so that it was not told how to log in, or that the way it was told is
+/// none. It says other things in other languages, if it is set to one.
+fn is_about_login(message: &str) -> bool {
+    const HEADS: [&str; 6] = [
+        "No auth type is selected.",
+        "The configured auth type is ",
+        "Invalid auth method selected.",
+        "Missing API key",
+        "Missing credentials for ",
+        "Qwen OAuth free tier was discontinued",
+    ];
+    // Behind the name of the variable; without these endings it is about an address.
+    const VARIABLE: [&str; 2] = [
+        " environment variable not found (or set settings.security.auth.apiKey)",
+        " environment variable not found. Please set it",
+    ];
+    let after_name = message.trim_start_matches(|it: char| it.is_ascii_alphanumeric() || it == '_');
+    HEADS.iter().any(|head| message.starts_with(head))
+        || VARIABLE.iter().any(|words| after_name.starts_with(words))
 }
 
 fn system(object: &Object<'_>) -> AgentEvent {
@@ -315,6 +336,25 @@ mod tests {
             "",
         ] {
             assert_eq!(code(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_login_that_is_missing_is_known_by_the_programs_sentences() {
+        for said in [
+            "Missing credentials for modelProviders model 'a'. Current configured envKey: 'B'.",
+            "MY_KEY environment variable not found. Please set it in your .env file.",
+            "Invalid auth method selected.",
+        ] {
+            assert_eq!(early_cause(said), FailureCode::AuthFailed, "{said}");
+        }
+        for said in [
+            "ANTHROPIC_BASE_URL environment variable not found.",
+            "Missing model for openai auth. Set the environment variable 'OPENAI_MODEL'.",
+            "it said: No auth type is selected.",
+            "",
+        ] {
+            assert_eq!(early_cause(said), FailureCode::AgentError, "{said}");
         }
     }
 }

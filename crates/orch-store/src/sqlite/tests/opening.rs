@@ -146,7 +146,7 @@ fn old_binary_refuses_newer_schema() {
     let error = refused(&place.path());
     let said = error.cause().to_string();
     assert!(
-        said.contains("version 7") && said.contains("up to 3"),
+        said.contains("version 7") && said.contains("up to 4"),
         "{said}"
     );
     assert_eq!(std::fs::read(place.path()).unwrap(), before);
@@ -247,15 +247,15 @@ fn a_damaged_page_is_found_after_a_kill() {
 const ONE_MORE: Steps = Steps {
     steps: &[
         Step {
-            from: 3,
+            from: 4,
             sql: "ALTER TABLE task ADD COLUMN goal TEXT; UPDATE task SET goal = 'g';",
         },
         Step {
-            from: 4,
+            from: 5,
             sql: "ALTER TABLE task RENAME COLUMN goal TO aim;",
         },
     ],
-    current: 5,
+    current: 6,
 };
 
 #[test]
@@ -263,7 +263,7 @@ fn an_older_database_is_migrated_and_a_copy_lies_beside_it() {
     let place = Place::new();
     fill(&mut place.open());
     let (inner, opening) = open::connect(&place.path(), false, &ONE_MORE).unwrap();
-    assert_eq!(opening.migrated_from, Some(3));
+    assert_eq!(opening.migrated_from, Some(4));
     let aims: i64 = inner
         .query_row("SELECT count(*) FROM task WHERE aim = 'g'", (), |row| {
             row.get(0)
@@ -273,7 +273,7 @@ fn an_older_database_is_migrated_and_a_copy_lies_beside_it() {
     drop(inner);
 
     let backup = opening.backup.unwrap();
-    assert_eq!(backup, open::beside(&place.path(), ".v3.backup"));
+    assert_eq!(backup, open::beside(&place.path(), ".v4.backup"));
     let mode = std::fs::metadata(&backup).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(how_many(&SqliteStore::open_existing(&backup).unwrap()), 11);
@@ -282,7 +282,7 @@ fn an_older_database_is_migrated_and_a_copy_lies_beside_it() {
     assert_eq!(opening.migrated_from, None);
     assert!(matches!(
         refused(&place.path()).cause(),
-        Cause::TooNew { found: 5, .. }
+        Cause::TooNew { found: 6, .. }
     ));
 }
 
@@ -290,18 +290,18 @@ fn an_older_database_is_migrated_and_a_copy_lies_beside_it() {
 fn a_migration_that_fails_changes_nothing() {
     const BROKEN: Steps = Steps {
         steps: &[Step {
-            from: 3,
+            from: 4,
             sql: "ALTER TABLE task ADD COLUMN goal TEXT; INSERT INTO nowhere VALUES (1);",
         }],
-        current: 4,
+        current: 5,
     };
     const DANGLING: Steps = Steps {
         steps: &[Step {
-            from: 3,
+            from: 4,
             sql: "DELETE FROM dependency WHERE needs <> ''; DROP TRIGGER task_outlives_its_run;
                   DROP TRIGGER run_goes_with_its_task; DELETE FROM task;",
         }],
-        current: 4,
+        current: 5,
     };
     let place = Place::new();
     fill(&mut place.open());

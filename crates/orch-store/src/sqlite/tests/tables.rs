@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 const VERSION_1: &str = include_str!("../../../fixtures/version-1.sql");
 const VERSION_2: &str = include_str!("../../../fixtures/version-2.sql");
 const VERSION_3: &str = include_str!("../../../fixtures/version-3.sql");
+const VERSION_4: &str = include_str!("../../../fixtures/version-4.sql");
 
 /// Everything in a database as SQL text: the tables first, then the rows.
 fn dump(inner: &rusqlite::Connection) -> String {
@@ -56,11 +57,11 @@ fn the_schema_is_that_of_its_version() {
     let now = dump(&place.raw());
     let changed = now
         .lines()
-        .zip(VERSION_3.lines())
+        .zip(VERSION_4.lines())
         .find(|(now, then)| now != then);
     assert!(
-        now == VERSION_3,
-        "version 3 has been given out and never changes: write version 4 and the step to it. \
+        now == VERSION_4,
+        "version 4 has been given out and never changes: write version 5 and the step to it. \
          First difference: {changed:#?}"
     );
 }
@@ -100,15 +101,17 @@ fn runs(store: &SqliteStore) -> Vec<Run> {
 /// Promise 26.
 #[test]
 fn databases_of_earlier_versions_are_read_and_written() {
-    for (version, rows) in [(1, VERSION_1), (2, VERSION_2)] {
+    for (version, rows) in [(1, VERSION_1), (2, VERSION_2), (3, VERSION_3)] {
         let place = place_of_version(version, rows);
         let mut store = place.open();
         let fresh = Place::new();
         let mut expected = fresh.open();
         fill(&mut expected);
         let mut tasks_then = tasks(&expected);
-        for task in &mut tasks_then {
-            assert!(task.require.take().is_some());
+        if version < 3 {
+            for task in &mut tasks_then {
+                assert!(task.require.take().is_some());
+            }
         }
         assert_eq!(tasks(&store), tasks_then, "version {version}");
         let mut runs_then = runs(&expected);
@@ -132,6 +135,9 @@ fn databases_of_earlier_versions_are_read_and_written() {
 
 /// What a program of `version` did not write down of a run.
 fn forget_what_is_new(run: &mut Run, version: u32) {
+    if version >= 3 {
+        return;
+    }
     assert!(run.resumed_session.take().is_some());
     if version < 2 {
         assert!(run.boot.take().is_some());
@@ -148,7 +154,7 @@ fn forget_what_is_new(run: &mut Run, version: u32) {
 fn a_migrated_database_has_the_rules_of_a_new_one() {
     let fresh = Place::new();
     drop(fresh.open());
-    for (version, rows) in [(1, VERSION_1), (2, VERSION_2)] {
+    for (version, rows) in [(1, VERSION_1), (2, VERSION_2), (3, VERSION_3)] {
         let place = place_of_version(version, rows);
         drop(place.open());
         assert_eq!(rules(&place), rules(&fresh), "version {version}");

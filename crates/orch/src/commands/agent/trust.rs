@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use orch_daemon::config;
 use orch_daemon::consent::{self, Content};
+use orch_daemon::project::Project;
 use serde_json::{Value, json};
 
 use super::known;
@@ -24,6 +25,7 @@ pub fn run(context: &Context, args: &AgentTrust) -> Result<Ending> {
         contents.iter().cloned().partition(|it| it.is_trusted);
     let printer = &context.printer;
     let agreed = !args.list && !unknown.is_empty();
+    let mut released = 0;
     if agreed {
         refuse_agents()?;
         if !args.yes {
@@ -31,17 +33,34 @@ pub fn run(context: &Context, args: &AgentTrust) -> Result<Ending> {
             ask(unknown.len())?;
         }
         consent::agree(&project, &unknown).map_err(failed)?;
+        released = tell(context, &project);
     }
     if printer.is_json() {
         let files: Vec<Value> = contents.iter().map(|it| object(it, agreed)).collect();
-        printer
-            .json(&json!({ "files": files, "agreed": if agreed { unknown.len() } else { 0 } }))?;
+        let count = if agreed { unknown.len() } else { 0 };
+        printer.json(&json!({ "files": files, "agreed": count, "released": released }))?;
     } else if args.list {
         show(printer, &contents)?;
     } else {
-        said(printer, trusted.len(), unknown.len())?;
+        said(printer, trusted.len(), unknown.len(), released)?;
     }
     Ok(Ending::Done)
+}
+
+/// Has the tasks that waited for it go on; how many. What was agreed to stands whether or not
+/// somebody could be told: they go on with their timers then.
+fn tell(context: &Context, project: &Project) -> u64 {
+    let client = context.client_of(project);
+    match client.and_then(|client| Ok(client.agreed()?)) {
+        Ok(released) => released.tasks,
+        Err(error) => {
+            context.printer.warn(&format!(
+                "tasks that waited for this are tried again later and not now: {}",
+                error.message
+            ));
+            0
+        }
+    }
 }
 
 fn failed(error: consent::SurveyError) -> UserError {
@@ -129,13 +148,17 @@ fn ask(count: usize) -> Result<()> {
     }
 }
 
-fn said(printer: &Printer, trusted: usize, agreed: usize) -> Result<()> {
+fn said(printer: &Printer, trusted: usize, agreed: usize, released: u64) -> Result<()> {
     match (trusted, agreed) {
         (0, 0) => printer.talk("Nothing here is read by an agent's program by itself."),
         (_, 0) => printer.talk("Everything here is agreed to already."),
         (_, agreed) => {
             printer.talk(format!("Agreed to {agreed} files as they are now."))?;
-            printer.hint("tasks that waited for it are tried again by themselves; 'orch task retry TASK' does so at once")
+            match released {
+                0 => Ok(()),
+                1 => printer.talk("A task that waited for this goes on."),
+                tasks => printer.talk(format!("{tasks} tasks that waited for this go on.")),
+            }
         }
     }
 }

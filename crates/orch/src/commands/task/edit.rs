@@ -3,7 +3,7 @@
 use orch_api::types::EditTask;
 
 use super::{find, labels, named, text, told, with_agent_hint};
-use crate::args::TaskEdit;
+use crate::args::{RequireInstead, TaskEdit, word};
 use crate::context::Context;
 use crate::error::{Result, UserError};
 use crate::exit::Ending;
@@ -40,5 +40,14 @@ fn edit(args: &TaskEdit) -> Result<EditTask> {
         after_any: args.after_any.clone().or_else(none),
         max_attempts: args.max_attempts,
         timeout_ms: args.timeout,
+        require: args.require.map(required),
     })
+}
+
+/// As it crosses the wire: the empty text leaves it to the agent.
+fn required(instead: RequireInstead) -> String {
+    match instead {
+        RequireInstead::Agent => String::new(),
+        other => word(other),
+    }
 }
