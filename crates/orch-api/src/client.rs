@@ -1065,7 +1065,7 @@ mod tests {
             std::io::Write::write_all(&mut theirs, answer.as_bytes()).expect("a listener");
         });
         let nowhere = Path::new("/nonexistent/orch.sock");
-        let client = Client::connected(nowhere, ours).expect("a runtime");
+        let client = Client::connected(nowhere, ours, |_| false).expect("a runtime");
         assert_eq!(client.daemon().expect("an answer").pid, Some(1));
         server.join().expect("a server");
         let error = client.daemon().expect_err("it is used up");
@@ -1073,6 +1073,22 @@ mod tests {
             matches!(error, ClientError::Unreachable { .. }),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn who_stands_still_is_not_waited_for() {
+        let (ours, _theirs) = StdStream::pair().expect("a pair");
+        let nowhere = Path::new("/nonexistent/orch.sock");
+        let client = Client::connected(nowhere, ours, |_| true).expect("a runtime");
+        let error = client.add_task(&NewTask::default());
+        match error.expect_err("nobody answers") {
+            // Both ends of a pair belong to whoever made it.
+            ClientError::Stopped { pid, changes } => {
+                assert_eq!(pid.unsigned_abs(), std::process::id());
+                assert!(changes);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Whoever is behind the socket hangs up when it has read something, without an answer.
