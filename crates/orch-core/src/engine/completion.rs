@@ -198,8 +198,8 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         Ok(Step::default())
     }
 
-    /// Work that is in no commit cannot land. Whether the task is done without it is not for orch to
-    /// say, so a review that nobody was to do goes to a person after all.
+    /// Work that is in no commit cannot land. Whether the task is done without it is not for orch
+    /// to say, so a review that nobody was to do goes to a person after all.
     fn succeeded(
         &mut self,
         mut task: Task,

@@ -47,7 +47,8 @@ impl Workspaces {
     /// everything in them is landed.
     ///
     /// Where there is nothing to land and the worktree holds work that is in no commit, that is
-    /// [`Landing::Blocked`]. A branch that was landed before is [`Landing::Landed`] with the commit that carries it; one
+    /// [`Landing::Blocked`]. A branch that was landed before is [`Landing::Landed`] with the commit
+    /// that carries it; one
     /// without commits of its own is landed without a commit. What stands in the way is
     /// [`Landing::Blocked`], and then nothing was changed.
     ///

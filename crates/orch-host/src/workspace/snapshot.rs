@@ -219,7 +219,7 @@ fn remove(view: &View, index: &Path, paths: &[Vec<u8>]) -> Result<()> {
 }
 
 /// Stages files. Git takes all or none, so when one is refused the rest is tried in halves. That
-/// git refuses one file is told; that it can keep nothing is an error, of whatever it would be told.
+/// git refuses one file is told; that it can keep nothing is an error.
 fn add(
     view: &View,
     worktree: &Worktree,
