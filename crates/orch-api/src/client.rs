@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,10 @@ use crate::{API_VERSION, VERSION_HEADER};
 
 /// Longest an answer may take to begin. A daemon that is silent for longer is not there.
 const ANSWER_SECONDS_MAX: u64 = 60;
+/// How often it is looked whether whoever is to answer stands still.
+const LOOK: Duration = Duration::from_millis(500);
+/// So many looks in a row must find it standing still: a moment is no news.
+const LOOKS: u32 = 4;
 /// How long a connection that was made beforehand is used for a request.
 const FRESH: Duration = Duration::from_secs(1);
 /// Largest answer that is read whole, bytes.
@@ -77,6 +82,14 @@ pub enum ClientError {
         /// What the system said.
         #[source]
         source: BoxError,
+    },
+    /// The daemon is there and stands still: a signal has stopped it.
+    #[error("the daemon (pid {pid}) is stopped by a signal and answers nobody{}", unknown(*.changes))]
+    Stopped {
+        /// Which process it is.
+        pid: i32,
+        /// Whether something was to be changed, which may be done when it goes on.
+        changes: bool,
     },
     /// The daemon speaks another version of this interface.
     #[error("this orch speaks API version {ours}, the daemon speaks {theirs}")]
@@ -122,6 +135,8 @@ enum Transport {
         path: PathBuf,
         /// A connection that is there already, and since when.
         open: Mutex<Option<(StdStream, Instant)>>,
+        /// Tells of a process whether it is stopped by a signal.
+        is_stopped: Option<fn(i32) -> bool>,
     },
     Local(Local),
 }
@@ -193,18 +208,25 @@ impl Client {
         Self::over(Transport::Socket {
             path: socket.to_owned(),
             open: Mutex::default(),
+            is_stopped: None,
         })
     }
 
     /// The same where somebody has just connected to it, to see whether anybody listens: the first
-    /// request goes over that connection.
+    /// request goes over that connection. `is_stopped` says of a process whether it is stopped by a
+    /// signal: nobody waits for an answer of one that is.
     ///
     /// # Errors
     /// The system gave no descriptors for a runtime.
-    pub fn connected(socket: &Path, stream: StdStream) -> std::io::Result<Self> {
+    pub fn connected(
+        socket: &Path,
+        stream: StdStream,
+        is_stopped: fn(i32) -> bool,
+    ) -> std::io::Result<Self> {
         Self::over(Transport::Socket {
             path: socket.to_owned(),
             open: Mutex::new(Some((stream, Instant::now()))),
+            is_stopped: Some(is_stopped),
         })
     }
 
@@ -562,11 +584,17 @@ impl Client {
         let changes = changes(request.method());
         let answer = async {
             match &self.inner.transport {
-                Transport::Socket { path, open } => {
-                    let sender = connect(path, fresh(open)).await;
-                    let mut sender = sender.map_err(|it| self.unreachable(it))?;
-                    let response = sender.send_request(request).await;
+                Transport::Socket {
+                    path,
+                    open,
+                    is_stopped,
+                } => {
+                    let connected = connect(path, fresh(open)).await;
+                    let (mut sender, peer) = connected.map_err(|it| self.unreachable(it))?;
+                    let stands_still = || peer.filter(|pid| is_stopped.is_some_and(|it| it(*pid)));
+                    let response = unless_stopped(sender.send_request(request), stands_still).await;
                     response
+                        .map_err(|pid| ClientError::Stopped { pid, changes })?
                         .map(|response| response.map(boxed_body))
                         // Cancelled means that it was not sent.
                         .map_err(|error| self.broken(changes && !error.is_canceled(), error))
@@ -777,10 +805,38 @@ fn fresh(open: &Mutex<Option<(StdStream, Instant)>>) -> Option<StdStream> {
     (since.elapsed() < FRESH).then_some(stream)
 }
 
+/// Waits for an answer, but not of one that stands still each time it is looked at.
+async fn unless_stopped<T>(
+    answer: impl Future<Output = T>,
+    stands_still: impl Fn() -> Option<i32>,
+) -> std::result::Result<T, i32> {
+    let mut answer = pin!(answer);
+    let mut looks = 0;
+    loop {
+        if let Ok(answer) = tokio::time::timeout(LOOK, &mut answer).await {
+            return Ok(answer);
+        }
+        match stands_still() {
+            Some(pid) if looks + 1 >= LOOKS => return Err(pid),
+            Some(_) => looks += 1,
+            None => looks = 0,
+        }
+    }
+}
+
+/// What is to be said besides of a request that is not answered.
+const fn unknown(changes: bool) -> &'static str {
+    match changes {
+        true => "; whether this is done when it goes on is not known",
+        false => "",
+    }
+}
+
+/// Connects; also says which process listens, where the system tells.
 async fn connect(
     path: &Path,
     open: Option<StdStream>,
-) -> std::result::Result<SendRequest<Full<Bytes>>, BoxError> {
+) -> std::result::Result<(SendRequest<Full<Bytes>>, Option<i32>), BoxError> {
     let stream = match open {
         Some(open) => {
             open.set_nonblocking(true)?;
@@ -788,11 +844,12 @@ async fn connect(
         }
         None => UnixStream::connect(path).await?,
     };
+    let peer = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     // The connection works whenever the caller waits for something; what it could not deliver,
     // the body or the answer reports.
     tokio::spawn(connection);
-    Ok(sender)
+    Ok((sender, peer))
 }
 
 fn parsed<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T> {
@@ -1017,7 +1074,7 @@ mod tests {
             std::io::Write::write_all(&mut theirs, answer.as_bytes()).expect("a listener");
         });
         let nowhere = Path::new("/nonexistent/orch.sock");
-        let client = Client::connected(nowhere, ours).expect("a runtime");
+        let client = Client::connected(nowhere, ours, |_| false).expect("a runtime");
         assert_eq!(client.daemon().expect("an answer").pid, Some(1));
         server.join().expect("a server");
         let error = client.daemon().expect_err("it is used up");
@@ -1025,6 +1082,22 @@ mod tests {
             matches!(error, ClientError::Unreachable { .. }),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn who_stands_still_is_not_waited_for() {
+        let (ours, _theirs) = StdStream::pair().expect("a pair");
+        let nowhere = Path::new("/nonexistent/orch.sock");
+        let client = Client::connected(nowhere, ours, |_| true).expect("a runtime");
+        let error = client.add_task(&NewTask::default());
+        match error.expect_err("nobody answers") {
+            // Both ends of a pair belong to whoever made it.
+            ClientError::Stopped { pid, changes } => {
+                assert_eq!(pid.unsigned_abs(), std::process::id());
+                assert!(changes);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Whoever is behind the socket hangs up when it has read something, without an answer.

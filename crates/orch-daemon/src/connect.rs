@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use orch_api::client::Client;
+use orch_host::supervise;
 
 use crate::daemon::{Daemon, Options, runtime};
 use crate::error::{ConnectError, StartError};
@@ -51,7 +52,8 @@ fn daemon(project: &Project) -> Result<Option<Client>, ConnectError> {
     let socket = project.socket();
     match UnixStream::connect(&socket) {
         Ok(stream) if listener_lives(&stream) => {
-            Ok(Some(Client::connected(&socket, stream).map_err(runtime)?))
+            let client = Client::connected(&socket, stream, supervise::is_stopped);
+            Ok(Some(client.map_err(runtime)?))
         }
         Ok(_) | Err(_) => Ok(None),
     }

@@ -20,8 +20,8 @@ use orch_core::event::{Event, EventKind};
 use orch_core::ledger::LedgerError;
 use orch_core::request::{Answer, Refusal};
 use orch_core::run::Run;
-use orch_core::wait::Service;
-use orch_core::{TaskId, Timestamp};
+use orch_core::wait::{Actor, Service, Wait, WaitCode};
+use orch_core::{RunId, TaskId, Timestamp};
 use orch_host::failpoint::{self, Point};
 use orch_store::sqlite::SqliteStore;
 use orch_store::{Reader, Store, Transaction};
@@ -375,6 +375,9 @@ impl EngineLoop {
                     disk_full,
                 },
             };
+            if let Input::Ended { run, .. } = &input {
+                self.tell_unrecorded(run, disk_full, &message);
+            }
             match reply {
                 Some(reply) => drop(reply.send(Err(not_done))),
                 None => self.unrecorded.push(input),
@@ -382,6 +385,20 @@ impl EngineLoop {
         }
         // Not a busy loop: what failed is tried again with the next wake, at most once a second.
         self.next_due = None;
+    }
+
+    /// Notes what the end of a run waits for, for who asks why.
+    fn tell_unrecorded(&self, run: &RunId, disk_full: bool, message: &str) {
+        let wait = Wait {
+            code: match disk_full {
+                true => WaitCode::Disk,
+                false => WaitCode::Ending,
+            },
+            message: format!("its agent has ended, which cannot be recorded yet: {message}"),
+            actor: Actor::Person,
+            until: None,
+        };
+        self.shared.hinder(run, Some(wait));
     }
 
     /// After the commit: tell, write copies, answer, act. In this order.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use orch_api::client::ClientError;
 use orch_host::git::GitError;
+use orch_host::supervise;
 use orch_store::StoreError;
 
 use crate::config::ConfigError;
@@ -99,7 +100,10 @@ impl StartError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Locked { .. } => Some("it answers commands; see 'orch status'".to_owned()),
+            Self::Locked { holder } => Some(
+                stopped(holder)
+                    .unwrap_or_else(|| "it answers commands; see 'orch status'".to_owned()),
+            ),
             Self::Project(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::DatabaseMissing { runs, .. } => Some(format!(
@@ -130,6 +134,14 @@ impl StartError {
             Self::Store(_) | Self::Git(_) | Self::Io { .. } => None,
         }
     }
+}
+
+/// What to do about a holder of the project that is stopped by a signal; `None` if it is not.
+fn stopped(holder: &str) -> Option<String> {
+    let (_, pid) = holder.rsplit_once("pid ")?;
+    let pid: i32 = pid.trim().parse().ok()?;
+    supervise::is_stopped(pid)
+        .then(|| format!("it is stopped by a signal: 'kill -CONT {pid}' lets it go on"))
 }
 
 /// What a failing git means for a command. A place that cannot become a project is, to whoever
@@ -179,11 +191,17 @@ impl ConnectError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Start(error) => error.hint(),
+            Self::Client(ClientError::Stopped { pid, .. }) => {
+                Some(format!("'kill -CONT {pid}' lets it go on"))
+            }
             Self::Client(ClientError::Version { .. }) => {
                 Some("end the daemon (SIGTERM drains it) and start this version's".to_owned())
             }
             Self::Client(_) => Some("look at what 'orch serve' says".to_owned()),
-            Self::Busy { .. } => Some("try again in a moment".to_owned()),
+            Self::Busy { holder } => {
+                let stopped = stopped(holder);
+                Some(stopped.unwrap_or_else(|| "try again in a moment".to_owned()))
+            }
         }
     }
 }

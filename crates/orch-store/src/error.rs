@@ -66,6 +66,12 @@ impl StoreError {
         matches!(self.cause, Cause::Busy(_))
     }
 
+    /// Whether SQLite had ended the transaction before, nobody knows why.
+    #[must_use]
+    pub const fn is_rolled_back(&self) -> bool {
+        matches!(self.cause, Cause::RolledBack)
+    }
+
     /// Whether what is on the disk cannot be trusted.
     #[must_use]
     pub const fn is_corrupt(&self) -> bool {
@@ -225,6 +231,26 @@ pub enum Cause {
     /// An error that is not of this crate.
     #[error(transparent)]
     Foreign(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Cause {
+    /// The same cause once more, where SQLite said it.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::DiskFull(error)
+            | Self::WriteRefused(error)
+            | Self::Busy(error)
+            | Self::ReadOnly(error)
+            | Self::Disk(error)
+            | Self::Sql(error) => match error {
+                rusqlite::Error::SqliteFailure(code, words) => {
+                    Some(rusqlite::Error::SqliteFailure(*code, words.clone()).into())
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for Cause {

@@ -199,6 +199,11 @@ impl From<ClientError> for UserError {
                 "unreachable",
                 "'orch doctor' says who serves this project and how it is",
             ),
+            ClientError::Stopped { pid, .. } => {
+                return Self::new(Kind::Unreachable, "daemon_stopped", error.to_string()).hint(
+                    format!("'kill -CONT {pid}' lets it go on; its agents went on all the time"),
+                );
+            }
             ClientError::Unanswered { .. } => (
                 Kind::Unreachable,
                 "unanswered",
@@ -279,6 +284,11 @@ mod tests {
         ClientError::Unanswered { at, source }.into()
     }
 
+    fn stopped() -> UserError {
+        let (pid, changes) = (4711, true);
+        ClientError::Stopped { pid, changes }.into()
+    }
+
     fn version() -> UserError {
         let theirs = "2".to_owned();
         ClientError::Version { ours: 1, theirs }.into()
@@ -313,6 +323,7 @@ mod tests {
             api(500, "internal", "the store could not be read", None),
             unreachable(),
             unanswered(),
+            stopped(),
             version(),
             protocol(),
             UserError::io("cannot write /p/x", &full),

@@ -78,7 +78,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         if run.status().is_final() {
             return Ok(Step::default());
         }
-        let started_at = report.started_at;
+        let (started_at, left) = (report.started_at, report.left.clone());
         let task = self.ledger.task(&run.task)?;
         let ending = self.ending(&run, task.as_ref(), report)?;
         // The supervisor saw the start; the daemon only heard of it.
@@ -89,12 +89,18 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         let message = failure.map(|failure| failure.message.as_str());
         self.note_run(EventKind::RunEnded, &run, Some(word), message)?;
         match task {
-            Some(task) => self.settle(&run, &ending, task),
+            Some(task) => self.settle(&run, &ending, left, task),
             None => Ok(Step::default()),
         }
     }
 
-    fn settle(&mut self, run: &Run, ending: &Ending, mut task: Task) -> Result<Step> {
+    fn settle(
+        &mut self,
+        run: &Run,
+        ending: &Ending,
+        left: Vec<String>,
+        mut task: Task,
+    ) -> Result<Step> {
         if task.state
             != (TaskState::InProgress {
                 run: run.id.clone(),
@@ -113,7 +119,9 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             policy::dispose(&task, run, &ending.outcome, backoff, now, entropy),
             ending.outcome.failure(),
         ) {
-            (Disposition::Succeed, _) | (_, None) => self.succeeded(task, ending.result.clone()),
+            (Disposition::Succeed, _) | (_, None) => {
+                self.succeeded(task, ending.result.clone(), left)
+            }
             (Disposition::RetryAt(until), Some(failure)) => {
                 let hold = Hold {
                     until,
@@ -194,7 +202,14 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         Ok(Step::default())
     }
 
-    fn succeeded(&mut self, mut task: Task, result: Option<String>) -> Result<Step> {
+    /// Work that is in no commit cannot land. Whether the task is done without it is not for orch
+    /// to say, so a review that nobody was to do goes to a person after all.
+    fn succeeded(
+        &mut self,
+        mut task: Task,
+        result: Option<String>,
+        left: Vec<String>,
+    ) -> Result<Step> {
         task.result = result;
         task.feedback = None;
         let (mut moves, mut facts) = (vec![TaskEvent::Succeeded], vec![EventKind::TaskReview]);
@@ -204,6 +219,10 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             facts.extend(told);
         }
         self.move_and_note(&mut task, moves, &facts)?;
+        if task.state == TaskState::Review(Review::Landing) && !left.is_empty() {
+            let message = left_in_worktree(&task.id);
+            self.landing_blocked(&mut task, message, left)?;
+        }
         let effects = self.landing_owed(task)?.into_iter().collect();
         Ok(Step {
             effects,
@@ -253,15 +272,24 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
                 self.note_task(EventKind::TaskDone, &task, None, commit.as_deref())?;
             }
             Landing::Blocked { message, files } => {
-                let event = TaskEvent::LandingBlocked {
-                    message: message.clone(),
-                    files,
-                };
-                self.move_task(&mut task, event)?;
-                self.note_task(EventKind::TaskLandingBlocked, &task, None, Some(&message))?;
+                self.landing_blocked(&mut task, message, files)?;
             }
         }
         Ok(Step::default())
+    }
+
+    fn landing_blocked(
+        &mut self,
+        task: &mut Task,
+        message: String,
+        files: Vec<String>,
+    ) -> Result<()> {
+        let event = TaskEvent::LandingBlocked {
+            message: message.clone(),
+            files,
+        };
+        self.move_task(task, event)?;
+        self.note_task(EventKind::TaskLandingBlocked, task, None, Some(&message))
     }
 
     /// Wakes tasks whose hold is over.
@@ -273,6 +301,14 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
         }
         Ok(Step::default())
     }
+}
+
+/// What keeps a task from being done although its run succeeded.
+fn left_in_worktree(id: &TaskId) -> String {
+    format!(
+        "not all of its work is in a commit; the rest lies in its worktree: commit it there, then \
+         'orch task approve {id}', which lands what is committed"
+    )
 }
 
 /// What approval does to a task, and the facts to be told of it. What was done in the shared

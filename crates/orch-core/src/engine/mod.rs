@@ -79,6 +79,8 @@ pub struct Report {
     pub changes: Option<Changes>,
     /// What its whole branch holds that the target does not; `None` if it was not counted.
     pub branch: Option<Changes>,
+    /// Its work that is in no commit, in words: each a path, or a sentence that names one.
+    pub left: Vec<String>,
     /// How many events `events.jsonl` holds.
     pub events: u64,
     /// What a person should know.
@@ -103,6 +105,7 @@ impl Report {
             commit: None,
             changes: None,
             branch: None,
+            left: Vec::new(),
             events: 0,
             warnings: Vec::new(),
             started_at: None,

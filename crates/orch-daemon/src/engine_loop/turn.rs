@@ -165,6 +165,7 @@ fn bare_end(run: &RunId, report: &Report, error: &StepError) -> Input {
         commit: report.commit.clone(),
         changes: report.changes,
         branch: report.branch,
+        left: report.left.clone(),
         events: report.events,
         started_at: report.started_at,
         warnings: vec![warning],
@@ -188,8 +189,11 @@ fn not_done(error: StepError) -> NotDone {
 
 /// Whether the store is well and only this input cannot be written: the same again would not help.
 fn is_about_the_input(error: &LedgerError) -> bool {
-    StoreError::inside(error)
-        .is_some_and(|error| !error.is_disk_full() && !error.is_busy() && !error.is_last())
+    StoreError::inside(error).is_some_and(|error| {
+        let is_the_stores =
+            error.is_disk_full() || error.is_busy() || error.is_last() || error.is_rolled_back();
+        !is_the_stores
+    })
 }
 
 /// Random bits of the operating system.
@@ -204,6 +208,7 @@ mod tests {
     use orch_core::outcome::Verdict;
     use orch_core::request::{NewTask, Refusal, Request};
     use orch_core::run::{Exit, Failure, FailureCode, RunStatus};
+    use orch_core::task::{Review, ReviewMode, TaskState};
     use orch_store::Store;
     use orch_store::sqlite::SqliteStore;
 
@@ -343,6 +348,52 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn work_in_no_commit_goes_to_a_person_even_where_nobody_was_to_review() {
+        let mut it = Fixture::new();
+        let task = Request::Add(Box::new(NewTask {
+            title: "a task".to_owned(),
+            review: Some(ReviewMode::Auto),
+            ..NewTask::default()
+        }));
+        let run = match it.turn(&[Input::Request(task)]).effects.pop() {
+            Some(Effect::Start { run, .. }) => *run,
+            other => panic!("{other:?}"),
+        };
+        let end = End::Seen {
+            exit: Exit::Code(0),
+            enforced: None,
+            verdict: Verdict::Success,
+            logs: "out.log bytes 0-9".to_owned(),
+        };
+        let report = Report {
+            left: vec!["w.txt".to_owned()],
+            ..Report::bare(end, Timestamp(5))
+        };
+        let ended = Input::Ended {
+            run: run.id.clone(),
+            report: Box::new(report),
+        };
+        let recorded = it.turn(&[ended]);
+        assert_eq!(recorded.surprises, Vec::<String>::new());
+        assert_eq!(recorded.effects, [], "nothing is landed");
+        assert_eq!(it.run(&run).status(), RunStatus::Completed);
+        let task = |it: &Fixture| it.store.reader().unwrap().task(&run.task).unwrap().unwrap();
+        match task(&it).state {
+            TaskState::Review(Review::Blocked { message, files }) => {
+                assert!(message.contains(run.task.as_str()), "{message}");
+                assert_eq!(files, ["w.txt"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        // A person who knows what is left lands what there is.
+        let approve = Request::Approve {
+            task: run.task.clone(),
+        };
+        let effects = it.turn(&[Input::Request(approve)]).effects;
+        assert!(matches!(effects.as_slice(), [Effect::Land { .. }]));
     }
 
     #[test]

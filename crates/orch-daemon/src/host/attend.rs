@@ -321,7 +321,10 @@ impl Machine {
                         self.tell_if_removed(live, pid);
                         self.mind_limits(live);
                     }
-                    Standing::Running { .. } | Standing::Launching => self.mind_supervisor(live),
+                    Standing::Running { .. } | Standing::Launching => {
+                        self.mind_supervisor(live);
+                        self.mind_record(live);
+                    }
                     _ => {}
                 }
                 self.look(live, standing);
@@ -355,6 +358,30 @@ impl Machine {
         if let Err(error) = self.try_mind_supervisor(live) {
             let message = format!("its supervisor cannot be looked at: {error}");
             self.warn(&live.run.id, message);
+        }
+    }
+
+    /// An end that its supervisor cannot write down is told: nothing else shows that its agent does
+    /// not work any more. The supervisor tries it each second, whatever it was asked to do.
+    fn mind_record(&self, live: &LiveRun) {
+        match supervise::unwritten_end(&live.dir) {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                let message =
+                    format!("its agent has ended, which cannot be written down yet: {why}");
+                let wait = Wait {
+                    code: WaitCode::Ending,
+                    message: message.clone(),
+                    actor: Actor::Person,
+                    until: None,
+                };
+                self.shared.hinder(&live.run.id, Some(wait));
+                self.warn(&live.run.id, message);
+            }
+            Err(error) => {
+                let message = format!("whether its end is recorded cannot be seen: {error}");
+                self.warn(&live.run.id, message);
+            }
         }
     }
 

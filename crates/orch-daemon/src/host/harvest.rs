@@ -14,6 +14,7 @@ use orch_host::failpoint::{self, Point};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, ExitRecord, Source, Standing};
 use orch_host::transcript::{Finished, Transcript};
+use orch_host::workspace::{Saved, WorkspaceError};
 
 use super::live::LiveRun;
 use super::machine::Machine;
@@ -39,8 +40,11 @@ impl Machine {
             return live.release_harvest();
         };
         let reading = "its agent has ended; the rest of its output is read and its work is saved";
-        let (code, actor) = (WaitCode::Ending, Actor::Orch);
-        self.hinder(live, code, actor, reading.to_owned());
+        let told = self.shared.hindrance(&live.run.id).map(|wait| wait.code);
+        // What kept it from being recorded the last time is more than that it is tried again.
+        if !matches!(told, Some(WaitCode::Disk | WaitCode::Ending)) {
+            self.hinder(live, WaitCode::Ending, Actor::Orch, reading.to_owned());
+        }
         let report = caught(|| {
             failpoint::hit(Point::RecordRead);
             match standing {
@@ -64,10 +68,7 @@ impl Machine {
                 self.tell_ended(&live.run.id, report);
             }
             Ok(Err(error)) => {
-                let (code, actor) = match error.kind() {
-                    io::ErrorKind::StorageFull => (WaitCode::Disk, Actor::Person),
-                    _ => (WaitCode::Ending, Actor::Orch),
-                };
+                let (code, actor) = who_acts(&error);
                 let message = format!(
                     "its agent has ended, which is tried to be recorded each second: {error}"
                 );
@@ -216,8 +217,8 @@ impl Machine {
     /// Commits what the agent left. Trouble here never changes the outcome.
     ///
     /// # Errors
-    /// There is no room on the disk. The end is not reported then: work that is in no commit
-    /// would count as none, and there will be room again.
+    /// There is no room on the disk, or the repository takes nothing new. The end is not reported
+    /// then: work that is in no commit would count as none, and it passes.
     fn save(&self, live: &LiveRun, report: &mut Report) -> io::Result<()> {
         let Some(branch) = &live.run.branch else {
             return Ok(());
@@ -236,24 +237,56 @@ impl Machine {
             .workspaces()
             .and_then(|workspaces| workspaces.save(&live.task.id, branch, &message));
         failpoint::hit(Point::WorkSaved);
+        let not_kept = matches!(saved, Err(WorkspaceError::NotKept(_)));
         let warnings = match saved {
-            Ok(saved) => {
-                report.branch = Some(Changes {
-                    files: saved.files_changed,
-                    commits: saved.own_commits,
-                });
-                report.commit = saved.commit;
-                report.changes = self.changes(live, branch);
-                saved.warnings
+            Ok(saved) => self.saved(live, branch, report, saved),
+            Err(error) => {
+                let why = format!("its work was not committed: {}", chain(&error));
+                report.left.push(why.clone());
+                vec![why]
             }
-            Err(error) => vec![format!("its work was not committed: {}", chain(&error))],
         };
         let said = warnings.join("; ");
         if !warnings.is_empty() && self.lacks_space(&said) {
             return Err(io::Error::new(io::ErrorKind::StorageFull, said));
         }
+        if not_kept {
+            return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, said));
+        }
         report.warnings.extend(warnings);
         Ok(())
+    }
+
+    /// Takes in what was saved; returns what a person should know of it. Where work is in no
+    /// commit, it is not claimed that there is none.
+    fn saved(
+        &self,
+        live: &LiveRun,
+        branch: &str,
+        report: &mut Report,
+        saved: Saved,
+    ) -> Vec<String> {
+        let all = saved.left.is_empty();
+        let claimed = |changes: &Changes| all || *changes != Changes::default();
+        let of_branch = Changes {
+            files: saved.files_changed,
+            commits: saved.own_commits,
+        };
+        report.branch = Some(of_branch).filter(claimed);
+        report.commit = saved.commit;
+        report.changes = self.changes(live, branch).filter(claimed);
+        report.left = saved.left;
+        saved.warnings
+    }
+}
+
+/// What an end waits for that cannot be reported, and who acts: what the system refuses to read or
+/// to keep is for a person, however often it is tried meanwhile.
+fn who_acts(error: &io::Error) -> (WaitCode, Actor) {
+    match error.kind() {
+        io::ErrorKind::StorageFull => (WaitCode::Disk, Actor::Person),
+        io::ErrorKind::Other => (WaitCode::Ending, Actor::Orch),
+        _ => (WaitCode::Ending, Actor::Person),
     }
 }
 

@@ -104,6 +104,17 @@ impl GitError {
         }
     }
 
+    /// Whether git could not write into the repository what it was given.
+    pub(crate) fn is_refusal_to_keep(&self) -> bool {
+        [
+            "insufficient permission for adding an object",
+            "unable to create temporary file",
+            "unable to write file",
+        ]
+        .iter()
+        .any(|words| self.stderr().contains(words))
+    }
+
     /// Whether another git process held a lock, so that trying again makes sense.
     pub(crate) fn is_contention(&self) -> bool {
         let stderr = self.stderr();

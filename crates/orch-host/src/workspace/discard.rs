@@ -62,8 +62,9 @@ impl Workspaces {
     ) -> Result<()> {
         let record = self.record(task, branch, worktree, "Work of a deleted task")?;
         let not_saved: Vec<String> = record
-            .not_saved
+            .left_out
             .into_iter()
+            .chain(record.holds)
             .chain(record.unsettled)
             .collect();
         if !not_saved.is_empty() {

@@ -21,7 +21,9 @@ use orch_core::engine::Landing;
 
 use super::advance::Advance;
 use super::save::commit_tree;
-use super::{Found, Result, Workspaces, landed_ref, shown, snapshot, task_branch};
+use super::{
+    Found, Result, WorkspaceError, Workspaces, Worktree, landed_ref, shown, snapshot, task_branch,
+};
 use crate::failpoint::{self, Point};
 use crate::git::{BranchName, GitError, Oid, Place, RefUpdate, View, split_nul};
 
@@ -44,7 +46,9 @@ impl Workspaces {
     /// Merges the branch of `task` into the target branch, then removes worktree and branch if
     /// everything in them is landed.
     ///
-    /// A branch that was landed before is [`Landing::Landed`] with the commit that carries it; one
+    /// Where there is nothing to land and the worktree holds work that is in no commit, that is
+    /// [`Landing::Blocked`]. A branch that was landed before is [`Landing::Landed`] with the commit
+    /// that carries it; one
     /// without commits of its own is landed without a commit. What stands in the way is
     /// [`Landing::Blocked`], and then nothing was changed.
     ///
@@ -79,10 +83,16 @@ impl Workspaces {
         let target = self.target_tip()?;
         let Some(tip) = self.repository.branch_tip(branch)? else {
             let commit = self.landed_before(task, &target)?;
-            return Ok(Some(Landing::Landed { commit }));
+            return self.unless_work_is_left(task, &target, commit).map(Some);
         };
         if self.repository.is_ancestor(&tip, &target)? {
             let commit = self.already_landed(task, &tip, &target)?;
+            if commit.is_none() {
+                let landing = self.unless_work_is_left(task, &tip, None)?;
+                if matches!(landing, Landing::Blocked { .. }) {
+                    return Ok(Some(landing));
+                }
+            }
             self.clean_up(task, branch, &tip);
             return Ok(Some(Landing::Landed { commit }));
         }
@@ -107,6 +117,44 @@ impl Workspaces {
             self.target
         );
         blocked(message, files)
+    }
+
+    /// The landing of a branch that holds nothing new. It is none while all of the task's work lies
+    /// uncommitted in its worktree: then the task would be done without any of it.
+    fn unless_work_is_left(
+        &self,
+        task: &TaskId,
+        base: &Oid,
+        commit: Option<String>,
+    ) -> Result<Landing> {
+        let path = self.home()?.join(task.as_str());
+        let left = match self.find(&path) {
+            _ if commit.is_some() => Vec::new(),
+            Ok(Found::Worktree(worktree)) => self.left_in(&worktree, base)?,
+            // What is there is not ours to look at.
+            Ok(_) | Err(WorkspaceError::PathTaken { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if left.is_empty() {
+            return Ok(Landing::Landed { commit });
+        }
+        let message = format!(
+            "there is nothing to land, and what is in no commit lies in {}; commit it there or \
+             move it away, and approve again",
+            path.display()
+        );
+        Ok(blocked(message, left))
+    }
+
+    /// What lies in a worktree and in no commit. `base` is for a worktree without one.
+    fn left_in(&self, worktree: &Worktree, base: &Oid) -> Result<Vec<String>> {
+        let head = self.repository.head_of(&worktree.git_dir);
+        let base = head.unwrap_or_default().unwrap_or_else(|| base.clone());
+        let view = self.view(&self.place_of(worktree))?;
+        let found = snapshot::take(&view, worktree, &base)?;
+        let changed = self.repository.changed_paths(&base, &found.tree)?;
+        let changed = changed.iter().map(|path| shown(path));
+        Ok(changed.chain(found.left_out).collect())
     }
 
     /// The commit that carried this task, if it is still on the target branch.

@@ -115,6 +115,9 @@ pub enum WorkspaceError {
     /// Something could not be moved to the trash, and is where it was.
     #[error(transparent)]
     Trash(#[from] TrashError),
+    /// The repository takes nothing new at present, whatever it is.
+    #[error("the repository keeps nothing new at present")]
+    NotKept(#[source] Box<WorkspaceError>),
     /// There is no such rescued work.
     #[error("there is no rescued work '{0}'")]
     NotRescued(String),

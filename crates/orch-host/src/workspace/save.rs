@@ -3,13 +3,15 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use orch_core::TaskId;
 
 use super::advance::{Advance, added_paths};
 use super::count::BY_ORCH;
 use super::snapshot::{self, Snapshot};
-use super::{Found, Result, Workspaces, Worktree, patiently, refused, task_branch};
+use super::{Found, Result, WorkspaceError, Workspaces, Worktree, patiently, refused, task_branch};
 use crate::failpoint::{self, Point};
 use crate::git::{BranchName, GitError, Oid, View};
 
@@ -75,13 +77,17 @@ pub struct Saved {
     pub files_changed: u64,
     /// What a person should know: work that is not on the branch and where it is.
     pub warnings: Vec<String>,
+    /// What is in no commit and still lies in the worktree, in words.
+    pub left: Vec<String>,
 }
 
 /// What came of recording the state of a worktree.
 pub(super) struct Record {
     pub(super) warnings: Vec<String>,
     /// What is in no commit, in words.
-    pub(super) not_saved: Vec<String>,
+    pub(super) left_out: Vec<String>,
+    /// Repositories inside it whose commits are nowhere else, in words.
+    pub(super) holds: Vec<String>,
     /// Why the worktree does not stand on its branch with everything committed, if so.
     pub(super) unsettled: Option<String>,
 }
@@ -95,13 +101,39 @@ impl Workspaces {
     /// the agent is left. With nothing to commit it only counts.
     ///
     /// # Errors
-    /// Git or the disk failed. What was not committed is still in the worktree.
+    /// [`WorkspaceError::NotKept`]: the repository takes nothing new, so that the same again can
+    /// succeed once it does. Or git or the disk failed. What was not committed is still in the
+    /// worktree.
     pub fn save(&self, task: &TaskId, branch: &str, message: &str) -> Result<Saved> {
+        let saved = self.try_save(task, branch, message);
+        saved.map_err(|error| match error {
+            WorkspaceError::Git(error) if error.is_refusal_to_keep() || !self.keeps_objects() => {
+                WorkspaceError::NotKept(Box::new(error.into()))
+            }
+            error => error,
+        })
+    }
+
+    /// Whether the repository takes an object that it does not have yet.
+    fn keeps_objects(&self) -> bool {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let new = format!(
+            "orch asks whether this can be kept: {} {} {:?}\n",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed),
+            SystemTime::now()
+        );
+        let call = self.repository.call(["hash-object", "-w", "--stdin"]);
+        call.input(new).succeed().is_ok()
+    }
+
+    fn try_save(&self, task: &TaskId, branch: &str, message: &str) -> Result<Saved> {
         let branch = task_branch(task, branch)?;
         let path = self.home()?.join(task.as_str());
         let mut saved = Saved::default();
         if let Found::Worktree(worktree) = self.find(&path)? {
-            saved.warnings = self.record(task, &branch, &worktree, message)?.warnings;
+            let record = self.record(task, &branch, &worktree, message)?;
+            (saved.warnings, saved.left) = (record.warnings, record.left_out);
         }
         self.count(&branch, &mut saved)?;
         Ok(saved)
@@ -185,14 +217,10 @@ impl Workspaces {
             settle(&view, worktree, branch, &snapshot, &commit, &on_branch).err()
         };
         warnings.extend(unsettled.iter().cloned());
-        let not_saved = snapshot
-            .left_out
-            .into_iter()
-            .chain(snapshot.holds)
-            .collect();
         Ok(Record {
             warnings,
-            not_saved,
+            left_out: snapshot.left_out,
+            holds: snapshot.holds,
             unsettled,
         })
     }

@@ -5,12 +5,13 @@
 //! and the agent's index stays as it is.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Result, Worktree, refused, shown};
+use super::{Result, WorkspaceError, Worktree, refused, shown};
 use crate::git::{GitError, Oid, View, split_nul};
 
 /// The index of the last snapshot, kept beside git's own so that unchanged files are not read
@@ -40,14 +41,22 @@ pub(super) fn take(view: &View, worktree: &Worktree, base: &Oid) -> Result<Snaps
     let mut left_out = changes.left_out;
     remove(view, &index, &changes.gone)?;
     let mut refusals = Vec::new();
-    add(view, &index, &changes.present, &mut refusals)?;
+    add(view, worktree, &index, &changes.present, &mut refusals)?;
     left_out.extend(refusals);
     let holds = inner_checkouts(view, &index, worktree)?;
-    let tree = view
-        .call(["write-tree"])
-        .index(&index)
-        .line()?
-        .parse::<Oid>()?;
+    let written = view.call(["write-tree"]).index(&index).line();
+    let tree = match written {
+        Ok(tree) => tree.parse::<Oid>()?,
+        Err(error) => {
+            // Git that stages many files does not say that it could not keep one of them.
+            for path in &changes.present {
+                if !is_about_the_file(view, worktree, path)? {
+                    return Err(WorkspaceError::NotKept(Box::new(error.into())));
+                }
+            }
+            return Err(error.into());
+        }
+    };
     Ok(Snapshot {
         tree,
         index,
@@ -195,7 +204,7 @@ fn inner_checkouts(view: &View, index: &Path, worktree: &Worktree) -> Result<Vec
 }
 
 fn is_checked_out(worktree: &Worktree, path: &[u8]) -> bool {
-    let directory = worktree.path.join(std::ffi::OsStr::from_bytes(path));
+    let directory = worktree.path.join(OsStr::from_bytes(path));
     fs::symlink_metadata(directory.join(".git")).is_ok()
 }
 
@@ -209,13 +218,15 @@ fn remove(view: &View, index: &Path, paths: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
-/// Stages files. Git takes all or none, so when one is refused the rest is tried in halves.
+/// Stages files. Git takes all or none, so when one is refused the rest is tried in halves. That
+/// git refuses one file is told; that it can keep nothing is an error.
 fn add(
     view: &View,
+    worktree: &Worktree,
     index: &Path,
     paths: &[Vec<u8>],
     refusals: &mut Vec<String>,
-) -> std::result::Result<(), GitError> {
+) -> Result<()> {
     if paths.is_empty() {
         return Ok(());
     }
@@ -236,17 +247,44 @@ fn add(
         return Ok(());
     }
     if refusals.len() >= REFUSED_FILES {
-        return Err(output.failure());
+        return Err(output.failure().into());
     }
     if let [path] = paths {
         let error = output.failure();
+        if !is_about_the_file(view, worktree, path)? {
+            return Err(WorkspaceError::NotKept(Box::new(error.into())));
+        }
         let why = error.stderr().lines().next().unwrap_or("git refused it");
         refusals.push(format!("'{}' could not be committed: {why}", shown(path)));
         return Ok(());
     }
     let (first, second) = paths.split_at(paths.len() / 2);
-    add(view, index, first, refusals)?;
-    add(view, index, second, refusals)
+    add(view, worktree, index, first, refusals)?;
+    add(view, worktree, index, second, refusals)
+}
+
+/// Whether a file that git refuses to stage is refused for what it is: it cannot be read or
+/// filtered, or its content can be kept and so it is its name. What git can read and cannot keep
+/// is the repository's trouble.
+fn is_about_the_file(
+    view: &View,
+    worktree: &Worktree,
+    path: &[u8],
+) -> std::result::Result<bool, GitError> {
+    let name = OsStr::from_bytes(path);
+    // Of a link git keeps where it leads to, and not what is there.
+    let link = fs::read_link(worktree.path.join(name));
+    let hash = |options: &[&str]| {
+        let call = view.call(["hash-object"].iter().chain(options));
+        let call = match &link {
+            Ok(target) => call
+                .argument("--stdin")
+                .input(target.as_os_str().as_bytes()),
+            Err(_) => call.argument("--").argument(name),
+        };
+        Ok::<_, GitError>(call.run()?.status.success())
+    };
+    Ok(!hash(&[])? || hash(&["-w"])?)
 }
 
 /// Git skips names that another system could take for its own directory, and only mentions it.

@@ -130,10 +130,39 @@ impl Fixture {
             .then(|| String::from_utf8(output.stdout).unwrap())
     }
 
+    /// From now on the repository takes no new object, whoever asks: what is there can be read, and
+    /// where others would go are files. Dropped, it is as before.
+    pub fn takes_nothing(&self) -> TakesNothing {
+        let objects = self.root.join(".git/objects");
+        let kept = self.home.join("objects");
+        fs::rename(&objects, &kept).unwrap();
+        write(
+            &objects.join("info/alternates"),
+            &format!("{}\n", kept.display()),
+        );
+        for fan in 0..=u8::MAX {
+            fs::write(objects.join(format!("{fan:02x}")), "").unwrap();
+        }
+        TakesNothing { objects, kept }
+    }
+
     pub fn exists(&self, reference: &str) -> bool {
         self.git_in(&self.root, ["rev-parse", "--verify", "-q", reference])
             .status
             .success()
+    }
+}
+
+/// See [`Fixture::takes_nothing`].
+pub struct TakesNothing {
+    objects: PathBuf,
+    kept: PathBuf,
+}
+
+impl Drop for TakesNothing {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.objects).unwrap();
+        fs::rename(&self.kept, &self.objects).unwrap();
     }
 }
 
@@ -164,9 +193,12 @@ impl<'a> Job<'a> {
     }
 
     pub fn save(&self) -> Saved {
+        self.try_save().unwrap()
+    }
+
+    pub fn try_save(&self) -> Result<Saved, WorkspaceError> {
         self.workspaces
             .save(&self.task, &self.branch, "what the agent did")
-            .unwrap()
     }
 
     pub fn land(&self) -> Landing {

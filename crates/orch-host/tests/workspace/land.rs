@@ -77,6 +77,32 @@ fn nothing_to_land_lands_nothing() {
 }
 
 #[test]
+fn there_is_not_nothing_to_land_while_work_lies_uncommitted() {
+    let fixture = Fixture::new();
+    let workspaces = fixture.workspaces();
+    let job = Job::new(&workspaces, 1);
+    let path = job.prepare();
+    // One that git refuses, and one that came after the work was saved.
+    write(&path.join("deep/git~1"), "x");
+    assert_eq!(job.save().commits, 0);
+    write(&path.join("later"), "by hand");
+    let (message, files) = job.blocked();
+    assert!(message.contains(path.to_str().unwrap()), "{message}");
+    let files = files.join(" ");
+    assert!(
+        files.contains("later") && files.contains("git~1"),
+        "{files}"
+    );
+    assert!(fixture.exists(&job.branch));
+    // What a person does about it.
+    fs::remove_dir_all(path.join("deep")).unwrap();
+    fixture.ok_in(&path, ["add", "later"]);
+    fixture.ok_in(&path, ["commit", "-qm", "by hand"]);
+    assert!(job.landed().is_some());
+    assert_eq!(read(&fixture.root.join("later")), "by hand");
+}
+
+#[test]
 fn what_a_person_merged_has_landed() {
     let fixture = Fixture::new();
     let workspaces = fixture.workspaces();

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use orch_host::workspace::WorkspaceError;
+
 use crate::fixture::{Fixture, Job, read, write};
 
 #[test]
@@ -378,8 +380,64 @@ fn one_file_that_git_refuses_does_not_keep_the_others_out() {
         "{saved:?}"
     );
     assert!(saved.warnings[0].contains("git~1"));
+    assert!(saved.left[0].contains("git~1") && saved.left.len() == 1);
     assert!(job.landed().is_some());
     assert_eq!(read(&path.join("deep/git~1")), "x", "so the worktree stays");
+}
+
+/// Fault 46. Injected: the repository takes no new object, because its directory of objects cannot
+/// be written, and an agent has left a file, a link, and a file that git refuses by its name. Held:
+/// nothing is called saved; what keeps it is an error that says it can pass, and not a word about a
+/// file; when objects are taken again the same call commits the work.
+///
+/// Promise 23.
+#[test]
+fn a_repository_that_takes_nothing_is_not_blamed_on_a_file() {
+    let fixture = Fixture::new();
+    let workspaces = fixture.workspaces();
+    let job = Job::new(&workspaces, 1);
+    let path = job.prepare();
+    write(&path.join("README"), "two\n");
+    write(&path.join("new"), "x");
+    symlink("nowhere", path.join("link")).unwrap();
+    write(&path.join("deep/git~1"), "x");
+    let closed = fixture.takes_nothing();
+    for _ in 0..2 {
+        let error = job.try_save().unwrap_err();
+        assert!(matches!(error, WorkspaceError::NotKept(_)), "{error:?}");
+    }
+    drop(closed);
+    let saved = job.save();
+    assert_eq!((saved.commits, saved.files_changed), (1, 3), "{saved:?}");
+    assert_eq!(saved.left.len(), 1, "{saved:?}");
+    assert_eq!(fixture.show(&job.branch, "link").unwrap(), "nowhere");
+}
+
+/// Fault 46. Injected: of the repository's directories of objects only the one that a file's
+/// content belongs to cannot be written, as after another user's commit. Held: as above.
+///
+/// Promise 23.
+#[test]
+fn a_single_directory_of_objects_that_cannot_be_written_is_the_repositorys_trouble() {
+    for content in ["of a file", "of a link"] {
+        let fixture = Fixture::new();
+        let workspaces = fixture.workspaces();
+        let job = Job::new(&workspaces, 1);
+        let path = job.prepare();
+        write(&path.join("content"), content);
+        let name = fixture.ok_in(&path, ["hash-object", "content"]);
+        let objects = fixture.root.join(".git/objects").join(&name[..2]);
+        if content == "of a link" {
+            fs::remove_file(path.join("content")).unwrap();
+            symlink(content, path.join("content")).unwrap();
+        }
+        assert!(!objects.exists(), "another content is needed");
+        write(&objects, "");
+        let error = job.try_save().unwrap_err();
+        assert!(matches!(error, WorkspaceError::NotKept(_)), "{error:?}");
+        fs::remove_file(&objects).unwrap();
+        assert_eq!(job.save().files_changed, 1);
+    }
 }
 
 #[test]

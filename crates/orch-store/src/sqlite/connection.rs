@@ -30,6 +30,9 @@ pub(super) struct Connection {
     role: Role,
     /// The error after which nothing may be written, as text.
     stopped: Option<String>,
+    /// What SQLite ended the transaction for, until the next one begins: what was being done, and
+    /// the cause.
+    ended_for: Option<(String, Cause)>,
 }
 
 /// Statements, whoever runs them.
@@ -42,6 +45,7 @@ impl Connection {
             path: path.to_owned(),
             role,
             stopped: None,
+            ended_for: None,
         }
     }
 
@@ -57,6 +61,7 @@ impl Connection {
 
     /// Begins a transaction that nobody else can begin meanwhile.
     pub(super) fn begin(&mut self) -> Result<()> {
+        self.ended_for = None;
         let inner = &self.inner;
         let begun = match &self.stopped {
             Some(error) => Err(Cause::Stopped(error.clone())),
@@ -110,7 +115,8 @@ impl Connection {
     /// Runs statements and puts what was being done into their error.
     ///
     /// SQLite ends the whole transaction on some errors, after which every statement would commit
-    /// by itself; so a writer outside its transaction does nothing any more.
+    /// by itself; so a writer outside its transaction does nothing any more. What is told of it
+    /// from then on is the error that ended it: it alone says what can be done.
     pub(super) fn ask<T>(
         &mut self,
         doing: impl FnOnce() -> String,
@@ -119,10 +125,26 @@ impl Connection {
         let outside = self.role == Role::Writer && self.inner.is_autocommit();
         let answer = match &self.stopped {
             Some(error) => Err(Cause::Stopped(error.clone())),
-            None if outside => Err(Cause::RolledBack),
+            None if outside => return Err(self.over(doing())),
             None => work(&self.inner),
         };
-        answer.map_err(|cause| self.fail(doing(), cause))
+        answer.map_err(|cause| {
+            let doing = doing();
+            if self.role == Role::Writer && self.inner.is_autocommit() {
+                let cause = cause.again().unwrap_or(Cause::RolledBack);
+                self.ended_for = Some((doing.clone(), cause));
+            }
+            self.fail(doing, cause)
+        })
+    }
+
+    /// Why nothing can be done in a transaction that SQLite has ended.
+    fn over(&self, doing: String) -> StoreError {
+        let first = self.ended_for.as_ref();
+        let (doing, cause) = first
+            .and_then(|(doing, cause)| Some((doing.clone(), cause.again()?)))
+            .unwrap_or((doing, Cause::RolledBack));
+        StoreError::new(doing, Some(&self.path), cause)
     }
 
     /// Up to `rows` facts whose number is greater than `after`, in order.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use orch_api::client::ClientError;
 use orch_daemon::brief;
 use orch_daemon::config::{self, AgentEntry};
 use orch_daemon::consent;
@@ -197,12 +198,25 @@ fn version(said: &str) -> Option<(u32, u32)> {
 /// process the daemon is, if one serves.
 fn daemon(context: &Context, project: &Project) -> (Check, Option<u32>) {
     let name = "daemon and database";
-    let status = context
-        .client_of(project)
-        .and_then(|client| Ok(client.status()?));
-    let status = match status {
-        Ok(status) => status,
+    let client = match context.client_of(project) {
+        Ok(client) => client,
         Err(error) => return (failed(name, error), None),
+    };
+    let status = match client.status() {
+        Ok(status) => status,
+        Err(error) => {
+            let pid = match &error {
+                ClientError::Stopped { pid, .. } => u32::try_from(*pid).ok(),
+                _ => None,
+            };
+            let silent = matches!(error, ClientError::Unreachable { .. });
+            let failed = failed(name, error.into());
+            return match silent {
+                // Not to ask here again, as everywhere else.
+                true => (failed.mend("look at what its 'orch serve' says"), pid),
+                false => (failed, pid),
+            };
+        }
     };
     if let Some(error) = status.config_error {
         let detail = format!("orch.toml is not in force: {error}");

@@ -208,8 +208,10 @@ fn what_ended_while_the_daemon_stood_still_was_not_stopped_by_it() {
 }
 
 /// Fault 18. Injected: the daemon is stopped by SIGSTOP, and three agents end meanwhile. Held: a
-/// second daemon is refused and told who holds the project; within 5 s after SIGCONT all ends are
-/// recorded with their exit status.
+/// second daemon is refused and told who holds the project; commands end within seconds with exit
+/// code 5, say that the daemon is stopped and how it is let go on, and, where something was to be
+/// changed, that nobody knows whether it will be; `orch doctor` says the same and does not say that
+/// nobody serves; within 5 s after SIGCONT all ends are recorded with their exit status.
 ///
 /// Promises 1, 2, 24.
 #[test]
@@ -229,7 +231,23 @@ fn a_stopped_daemon_keeps_its_place_and_catches_up() {
     let since = Instant::now();
     let said = project.fails(4, &["serve"]);
     assert!(said.contains(&format!("pid {}", daemon.pid())), "{said}");
+    let go_on = format!("'kill -CONT {}'", daemon.pid());
+    assert!(said.contains(&go_on), "{said}");
+    assert!(!said.contains("it answers"), "{said}");
     assert!(since.elapsed() < Duration::from_secs(10));
+    let asked = project.fails(5, &["status"]);
+    // Should it be added after all, it waits for one that fails.
+    let changing = project.fails(5, &["task", "add", "x", "--depends-on", &tasks[0]]);
+    for said in [&asked, &changing] {
+        assert!(said.contains("is stopped by a signal"), "{said}");
+        assert!(said.contains(&go_on), "{said}");
+    }
+    assert!(changing.contains("not known"), "{changing}");
+    let doctor = project.output(&["doctor"]);
+    let doctor = String::from_utf8(doctor.stdout).unwrap();
+    assert!(doctor.contains(&go_on), "{doctor}");
+    assert!(!doctor.contains("no daemon serves"), "{doctor}");
+    assert!(since.elapsed() < Duration::from_secs(40));
     daemon.signal(Signal::CONT);
     let since = Instant::now();
     daemon.wait_for_events("run_ended", 3);

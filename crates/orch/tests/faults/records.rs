@@ -8,6 +8,7 @@ use orch_field::{Project, fifo, text};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::skipped;
 use crate::storage::{GATED, Outside, outcome, running, wait_for_record};
 
 /// Longer than any record may be.
@@ -214,5 +215,69 @@ fn runs_that_an_older_database_does_not_know_are_named_and_kept() {
     assert!(unknown.unwrap().to_string().contains(text(&run, "id")));
     assert!(project.run_dir(&run).join("exit.json").exists());
     served.wait_for_events("task_done", 1);
+    assert_eq!(served.drain(), Some(0));
+}
+
+/// A directory in which nothing can be made, removed or replaced, not even by root, until dropped.
+struct Immutable(std::path::PathBuf);
+
+impl Immutable {
+    /// `None` where there is no such thing.
+    fn new(directory: &Path) -> Option<Self> {
+        let made = Self(directory.to_owned());
+        made.change("+i").then_some(made)
+    }
+
+    fn change(&self, how: &str) -> bool {
+        let mut command = std::process::Command::new("chattr");
+        let changed = command.arg(how).arg(&self.0).output();
+        changed.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        self.change("-i");
+    }
+}
+
+/// Fault 36. Injected: the directory of a run is made immutable while its agent works, so that
+/// nothing can be made or replaced in it, and the agent ends. Held: the run counts as running, but
+/// the log, `orch why` and status say that its agent has ended and which directory cannot be
+/// written, and so they do after a cancel; when it can be written again the end is recorded as it
+/// was.
+///
+/// Promises 1, 2.
+#[test]
+fn a_run_directory_that_cannot_be_written_is_named() {
+    let (project, outside) = (Project::new(GATED), Outside::new());
+    let mut served = project.serve_with(&[], &outside.environment());
+    let (tasks, runs) = running(&project, &mut served, 1);
+    let directory = project.run_dir(&runs[0]);
+    let immutable = Immutable::new(&directory);
+    let _gate = outside.open_gate(1);
+    let Some(immutable) = immutable else {
+        served.wait_for_events("run_ended", 1);
+        assert_eq!(served.drain(), Some(0));
+        return skipped("nothing can be made immutable here (chattr +i)");
+    };
+    let told = |line: &Value| text(line, "message").contains("cannot be written down");
+    let said = served.wait_for(|line| line["event"] == "trouble" && told(line));
+    let wait = project.task(&tasks[0])["wait"].clone();
+    let needs = project.json(&["status"])["needs_you"].to_string();
+    project.ok(&["task", "cancel", &tasks[0]]);
+    let cancelled = project.task(&tasks[0])["wait"].clone();
+    drop(immutable);
+    for words in [&said, &wait, &cancelled] {
+        let words = text(words, "message");
+        assert!(words.contains(directory.to_str().unwrap()), "{words}");
+    }
+    assert_eq!(
+        (&wait["actor"], &cancelled["actor"]),
+        (&"person".into(), &"person".into())
+    );
+    assert!(needs.contains(&tasks[0]), "{needs}");
+    served.wait_for_events("run_ended", 1);
+    assert_eq!(project.last_run(&tasks[0])["exit_code"], 0);
     assert_eq!(served.drain(), Some(0));
 }

@@ -160,6 +160,51 @@ fn work_that_finds_no_room_for_its_commit_waits_for_it() {
     assert_eq!(served.drain(), Some(0));
 }
 
+/// Fault 46. Injected: an agent leaves work that is in no commit, and when it ends the repository
+/// takes no new object, because its directory of objects cannot be written; another task waits for
+/// this one. Held: the end waits and says what git says; status counts it among what needs a person;
+/// nothing that depends on it starts; when objects are taken again the work is committed and lands,
+/// and only then the other task runs.
+///
+/// Promises 3, 23.
+#[test]
+fn work_that_the_repository_does_not_take_waits_for_it() {
+    let (project, outside) = (Project::new(WORKER), Outside::new());
+    let mut served = project.serve_with(&[], &outside.environment());
+    let task = project.add("works", &[]);
+    let after = project.add("comes after", &["--depends-on", &task]);
+    wait_for_starts(&outside, 1);
+    let objects = project.root().join(".git/objects");
+    let kept = project.outside("objects");
+    fs::rename(&objects, &kept).unwrap();
+    fs::create_dir_all(objects.join("info")).unwrap();
+    let alternates = format!("{}\n", kept.display());
+    fs::write(objects.join("info/alternates"), alternates).unwrap();
+    for fan in 0..=u8::MAX {
+        fs::write(objects.join(format!("{fan:02x}")), "").unwrap();
+    }
+    let _gate = outside.open_gate(2);
+    let not_yet = |message: &str| message.contains("cannot be reported yet");
+    served.wait_for(|line| line["message"].as_str().is_some_and(not_yet));
+    let waiting = project.task(&task);
+    assert_eq!(waiting["status"], "in_progress");
+    assert_eq!(waiting["wait"]["actor"], "person", "{waiting}");
+    let why = text(&waiting["wait"], "message");
+    assert!(why.contains("keeps nothing new"), "{why}");
+    let needs = project.json(&["status"])["needs_you"].to_string();
+    assert!(needs.contains(&task), "{needs}");
+    assert_eq!(project.task(&after)["status"], "todo");
+
+    fs::remove_dir_all(&objects).unwrap();
+    fs::rename(&kept, &objects).unwrap();
+    served.wait_for_events("task_done", 2);
+    assert!(project.root().join("made.txt").exists());
+    let run = project.last_run(&task);
+    assert_eq!(run["changes"]["files"], 1, "{run}");
+    assert_eq!(outcome(&run), ("completed", Some(0)), "{run}");
+    assert_eq!(served.drain(), Some(0));
+}
+
 /// Fault 46. Injected: a git that died has left its lock on the index of the checkout that work
 /// lands in. Held: landing is blocked and says which file is in the way; the lock is not ours to
 /// remove; when it is gone the task is approved again and lands.

@@ -163,6 +163,49 @@ fn disk_full_loses_nothing() {
     assert_eq!(served.drain(), Some(0));
 }
 
+/// Fault 9. Injected: an agent has said four MiB, and when it ends the disk has no room for that
+/// any more, so that the database takes the whole transaction back in the middle of it. Held: the
+/// log, `orch why` and a command whose request is in the same transaction name the full disk; the
+/// command ends with 7; the end is recorded with all of it when there is room.
+///
+/// Promises 22, 23.
+#[test]
+fn a_full_disk_is_named_also_where_it_takes_back_a_transaction_half_way() {
+    let name = "storage::a_full_disk_is_named_also_where_it_takes_back_a_transaction_half_way";
+    if !own_mounts(name) {
+        return;
+    }
+    let (disk, outside) = (SmallDisk::new(64), Outside::new());
+    let agents = GATED.replace(
+        "read nothing",
+        "yes $(printf %0999d 0) | head -c 5000000; echo; echo that was it\nread nothing",
+    );
+    assert_ne!(agents, GATED);
+    let project = disk.project(&agents);
+    let mut served = project.serve_with(&[], &outside.environment());
+    let (tasks, runs) = running(&project, &mut served, 1);
+    let events = project.run_dir(&runs[0]).join("events.jsonl");
+    orch_field::until_said("that was it", 1, || {
+        fs::read_to_string(&events).unwrap_or_default()
+    });
+    let filler = disk.fill(1 << 20);
+    let _gate = outside.open_gate(100);
+    let of_database = |line: &Value| text(line, "message").starts_with("recording: ");
+    let said = served.wait_for(|line| line["event"] == "trouble" && of_database(line));
+    assert!(text(&said, "message").contains("disk is full"), "{said}");
+    let why = project.task(&tasks[0]);
+    assert_eq!(why["wait"]["code"], "disk", "{why}");
+    assert_eq!(why["wait"]["actor"], "person", "{why}");
+    let refused = project.fails(7, &["task", "add", "another"]);
+    assert!(refused.contains("disk is full"), "{refused}");
+
+    drop(filler);
+    served.wait_for_events("task_done", 1);
+    let run = project.json(&["show", text(&runs[0], "id")]);
+    assert!(text(&run, "result").len() > 4_000_000);
+    assert_eq!(served.drain(), Some(0));
+}
+
 /// Fault 9. Injected: the disk is filled until less is free than must be for a start. Held: tasks
 /// can be added and say that they wait for room on the disk; status and doctor say how much there
 /// is; nothing is started, and what runs goes on; all of it is started, without a restart, when

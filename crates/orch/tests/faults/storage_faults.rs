@@ -19,8 +19,9 @@ fn environment(faults: &Faults, outside: &Outside) -> Vec<(&'static str, PathBuf
 
 /// Fault 11. Injected: making the record of an end durable fails, once for one supervisor, and
 /// for as long as it takes for another. Held: no supervisor leaves without its record; each tries
-/// again with a new file, and holds its lock meanwhile, so that the run counts as running; both
-/// ends are recorded as they were as soon as the disk takes them.
+/// again with a new file, and holds its lock meanwhile, so that the run counts as running; `orch
+/// why` says that the agent has ended and what cannot be written; both ends are recorded as they
+/// were as soon as the disk takes them.
 ///
 /// Promises 1, 22.
 #[test]
@@ -40,6 +41,14 @@ fn a_record_that_cannot_be_made_durable_is_written_again() {
     // It has failed and been tried again.
     until("two failures", || (faults.hits(&second) >= 2).then_some(()));
     assert_eq!(project.last_run(&tasks[1])["status"], "running");
+    let why = until("a reason", || {
+        let wait = &project.task(&tasks[1])["wait"];
+        (wait["actor"] == "person").then(|| text(wait, "message").to_owned())
+    });
+    assert!(
+        why.contains("cannot write exit.json") && why.contains("shim.log"),
+        "{why}"
+    );
 
     faults.set("");
     served.wait_for_events("run_ended", 1);

@@ -108,6 +108,45 @@ fn a_full_disk_is_an_error_that_passes() {
 }
 
 #[test]
+fn a_transaction_that_sqlite_ended_tells_what_it_ended_for() {
+    let place = Place::new();
+    let mut store = place.open();
+    let trigger = "CREATE TRIGGER t BEFORE INSERT ON task WHEN NEW.title = 'bad'
+                   BEGIN SELECT RAISE(ROLLBACK, 'no room for it'); END";
+    place.raw().execute_batch(trigger).unwrap();
+    let bad = orch_core::task::Task {
+        title: "bad".to_owned(),
+        ..todo(1)
+    };
+    let mut said = Vec::new();
+    let result: Result<(), StoreError> = store.transact(|ledger| {
+        let mut add = |task| {
+            let added = ledger.attempt(|part| part.insert_task(&task, &[]).map(drop));
+            said.push(added.unwrap_err());
+        };
+        add(bad);
+        add(todo(2));
+        said.push(ledger.next_due().unwrap_err());
+        Ok(())
+    });
+    let errors = said.into_iter().map(StoreError::from).chain(result.err());
+    let errors: Vec<StoreError> = errors.collect();
+    assert_eq!(errors.len(), 4, "the commit fails, too");
+    for error in errors {
+        let first = TaskId::from_entropy(1);
+        let doing = error.to_string();
+        assert!(
+            doing.starts_with(&format!("adding task {first}")),
+            "{doing}"
+        );
+        let cause = error.cause().to_string();
+        assert!(cause.contains("no room for it"), "{cause}");
+    }
+    // The next transaction knows nothing of it.
+    commit(&mut store, |ledger| ledger.insert_task(&todo(3), &[]));
+}
+
+#[test]
 fn nothing_commits_by_itself_once_sqlite_has_ended_the_transaction() {
     let place = Place::new();
     let mut store = place.open();
