@@ -111,3 +111,28 @@ fn an_error_of_its_own_is_told_in_its_words() {
         "{run}"
     );
 }
+
+/// The worked example goes on with its session: with an argument of its own, and said to do so.
+#[test]
+fn the_next_run_goes_on_with_the_session_as_the_definition_says() {
+    let project = project(block("sh"));
+    let task = project.add("Say hello", &[]);
+    project.ok(&["run", "--all"]);
+    let argv = |run: &serde_json::Value| {
+        let spec = fs::read_to_string(project.run_dir(run).join("spec.json")).unwrap();
+        let spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
+        spec["argv"].to_string()
+    };
+    let first = project.last_run(&task);
+    assert!(!argv(&first).contains("--session"), "{}", argv(&first));
+
+    project.ok(&["task", "resume", &task, "-m", "and in French"]);
+    project.ok(&["run", "--all"]);
+    let second = project.last_run(&task);
+    assert_ne!(first["id"], second["id"]);
+    let started = argv(&second);
+    assert!(started.contains(r#""--session","s-42""#), "{started}");
+    assert_eq!(text(&second, "resumed_session"), "s-42");
+    let shown = project.ok(&["show", text(&second, "id")]);
+    assert!(shown.contains("went on with"), "{shown}");
+}
