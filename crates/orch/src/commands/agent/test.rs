@@ -122,7 +122,9 @@ fn ending(checks: &[Check], seen: &Seen) -> Result<Ending> {
         .as_ref()
         .filter(|_| seen.run.status == "limited")
     {
-        let message = format!("a limit stopped the test: {}", failure.message);
+        let until = seen.until.as_deref();
+        let until = until.map_or_else(String::new, |until| format!("; it is lifted at {until}"));
+        let message = format!("a limit stopped the test: {}{until}", failure.message);
         return Err(UserError::new(Kind::Limit, "limited", message));
     }
     Ok(match has_problem(checks) {
