@@ -418,7 +418,7 @@ pub enum SettingsError {
         /// The agent.
         agent: String,
         /// Its adapter.
-        adapter: &'static str,
+        adapter: String,
         /// The field.
         field: &'static str,
     },

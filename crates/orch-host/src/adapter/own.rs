@@ -654,6 +654,26 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_it_does_not_have_is_refused_in_its_own_name() {
+        let settings = AgentSettings {
+            name: "a".into(),
+            model: Some("big".into()),
+            own: Some(Definition {
+                model: Vec::new(),
+                ..definition()
+            }),
+            ..AgentSettings::default()
+        };
+        let adapter = definition().adapter();
+        let refused = adapter.start(&settings, &Occasion::example()).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.contains("adapter 'mine' has no setting `model`"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn a_session_that_would_be_taken_for_an_option_is_not_believed() {
         let line = r#"{"session":{"id":"--allow-everything"}}"#;
         assert_eq!(told(&definition(), &[line]).1.session_id, None);

@@ -47,6 +47,8 @@ fn the_worked_example_works() {
         (&run["usage"]["output_tokens"], &run["cost_usd"]),
         (&44.into(), &0.0031.into())
     );
+    let listed = project.ok(&["runs"]);
+    assert!(listed.contains("<$0.01"), "{listed}");
     let logs = project.ok(&["logs", text(&run, "id")]);
     assert!(logs.contains("I look at the files."), "{logs}");
 
@@ -135,4 +137,18 @@ fn the_next_run_goes_on_with_the_session_as_the_definition_says() {
     assert_eq!(text(&second, "resumed_session"), "s-42");
     let shown = project.ok(&["show", text(&second, "id")]);
     assert!(shown.contains("went on with"), "{shown}");
+}
+
+#[test]
+fn a_program_that_is_not_executable_is_called_that() {
+    let project = project(block("sh"));
+    let program = project.root().join("tiny-agent");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = project.fails(5, &["agent", "test", "tim"]);
+    assert!(said.contains("'./tiny-agent' is not executable"), "{said}");
+    assert!(said.contains("chmod +x ./tiny-agent"), "{said}");
+    fs::remove_file(&program).unwrap();
+    let said = project.fails(5, &["agent", "test", "tim"]);
+    assert!(said.contains("no program './tiny-agent'"), "{said}");
+    assert!(!said.contains("in PATH"), "{said}");
 }
