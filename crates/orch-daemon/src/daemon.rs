@@ -185,7 +185,16 @@ impl Daemon {
 
     /// Asks the daemon to drain, as SIGTERM does.
     pub fn drain(&self) {
-        let _ = self.wakes.send(Wake::End(Ending::Drain));
+        self.drainer()();
+    }
+
+    /// What asks the daemon to drain, for another thread than the one that waits for it.
+    pub fn drainer(&self) -> impl Fn() + Send + use<> {
+        let wakes = self.wakes.clone();
+        move || {
+            // One that has ended needs no asking.
+            let _ = wakes.send(Wake::End(Ending::Drain));
+        }
     }
 }
 

@@ -418,13 +418,8 @@ impl EngineLoop {
             // Not a busy loop, should it be the tick that was not taken.
             self.next_due = None;
         }
-        let redactor = self.shared.redactor();
-        let lines = recorded.facts.iter().map(|fact| {
-            let mut line = LogLine::fact(&fact.event);
-            let message = line.message.take();
-            line.message = message.map(|message| redactor.text(&message).into_owned());
-            line
-        });
+        let lines = recorded.facts.iter();
+        let lines = lines.map(|fact| LogLine::fact(&fact.event));
         self.shared.log.say_all(lines.collect());
         if let Some(last) = recorded.facts.last() {
             self.last_event = last.seq;

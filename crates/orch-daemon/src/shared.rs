@@ -1,5 +1,6 @@
 //! What several threads of the daemon look at: configuration, service state, and what is new.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
@@ -26,6 +27,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What several threads look at.
 pub(crate) struct Shared {
     pub project: Project,
+    /// Takes secrets out of every line itself.
     pub log: LogSink,
     /// Say what agents say, too.
     pub verbose: bool,
@@ -36,7 +38,7 @@ pub(crate) struct Shared {
     ground: Vec<Place>,
     idle_readers: Mutex<Vec<Box<dyn Reader>>>,
     config: RwLock<Arc<Loaded>>,
-    redactor: RwLock<Arc<Redactor>>,
+    redactor: Arc<RwLock<Arc<Redactor>>>,
     config_error: Mutex<Option<String>>,
     max_agents: Option<u32>,
     service: AtomicU8,
@@ -63,18 +65,38 @@ pub(crate) struct Parts {
     pub ground: Vec<Place>,
 }
 
+/// A log out of whose lines secrets are taken before anybody sees them.
+fn clean_log(log: LogSink, redactor: Arc<RwLock<Arc<Redactor>>>) -> LogSink {
+    LogSink::new(move |mut lines: Vec<LogLine>| {
+        let redactor = current(&redactor);
+        for message in lines.iter_mut().filter_map(|line| line.message.as_mut()) {
+            if let Cow::Owned(clean) = redactor.text(message) {
+                *message = clean;
+            }
+        }
+        log.say_all(lines);
+    })
+}
+
+fn current(redactor: &RwLock<Arc<Redactor>>) -> Arc<Redactor> {
+    let redactor = redactor.read().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(&redactor)
+}
+
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
         let config = with_cap(parts.config, parts.max_agents);
+        let redactor = Redactor::of(&config, std::env::vars_os());
+        let redactor = Arc::new(RwLock::new(Arc::new(redactor)));
         Self {
             project: parts.project,
-            log: parts.log,
+            log: clean_log(parts.log, Arc::clone(&redactor)),
             verbose: parts.verbose,
             follows: parts.follows,
             wakes: parts.wakes,
             ground: parts.ground,
             idle_readers: Mutex::default(),
-            redactor: RwLock::new(Arc::new(Redactor::of(&config, std::env::vars_os()))),
+            redactor,
             config: RwLock::new(Arc::new(config)),
             config_error: Mutex::default(),
             max_agents: parts.max_agents,
@@ -97,10 +119,7 @@ impl Shared {
 
     /// What takes secrets out of whatever goes out.
     pub(crate) fn redactor(&self) -> Arc<Redactor> {
-        self.redactor
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        current(&self.redactor)
     }
 
     /// What is wrong with the configuration file, if the one in force is an older one.

@@ -201,7 +201,13 @@ pub fn cost(run: &Run, digits: usize) -> Option<String> {
         Some(true) => "~",
         _ => "",
     };
-    run.cost_usd.map(|cost| format!("{mark}${cost:.digits$}"))
+    let smallest = 10_f64.powi(-i32::try_from(digits).unwrap_or(0));
+    run.cost_usd
+        .map(|cost| match cost > 0.0 && cost < smallest {
+            // What was paid is never shown as nothing.
+            true => format!("{mark}<${smallest:.digits$}"),
+            false => format!("{mark}${cost:.digits$}"),
+        })
 }
 
 /// What the kernel said about the end of a run's process; empty if nobody heard it.

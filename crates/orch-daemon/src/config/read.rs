@@ -476,8 +476,7 @@ impl AgentEntry {
             max_parallel: self.max_parallel,
             enabled: self.enabled,
             require: self.require,
-            resumes: self.resume
-                && adapter::find(&self.adapter).is_some_and(|kind| kind.capabilities.resume),
+            resumes: self.resume && self.kind().is_some_and(|kind| kind.capabilities.resume),
         }
     }
 }

@@ -36,8 +36,22 @@ impl EngineLoop {
         }
     }
 
-    /// What is to be said when everything is over.
+    /// What is to be said when everything is over. It quotes agents and titles, so secrets are
+    /// taken out of it as out of everything else that goes out.
     pub(super) fn end(&mut self) -> End {
+        let End { failed, stuck } = self.end_as_it_is();
+        let redactor = self.shared.redactor();
+        let clean = |lines: Vec<String>| {
+            let lines = lines.iter().map(|line| redactor.text(line).into_owned());
+            lines.collect()
+        };
+        End {
+            failed: clean(failed),
+            stuck: clean(stuck),
+        }
+    }
+
+    fn end_as_it_is(&mut self) -> End {
         if let Some(broken) = self.broken.take() {
             return End::broken(&broken);
         }

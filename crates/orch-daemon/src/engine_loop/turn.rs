@@ -365,6 +365,7 @@ mod tests {
         let end = End::Seen {
             exit: Exit::Code(0),
             enforced: None,
+            stopped: false,
             verdict: Verdict::Success,
             logs: "out.log bytes 0-9".to_owned(),
         };

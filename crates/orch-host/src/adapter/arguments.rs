@@ -194,7 +194,8 @@ impl AgentSettings {
         Ok(())
     }
 
-    /// A setting that would silently do nothing is a mistake that should be seen.
+    /// A setting that would silently do nothing is a mistake that should be seen. A kind of the
+    /// user's own is called by the name it has in the configuration.
     pub(super) fn not_supported(
         &self,
         adapter: &'static str,
@@ -202,7 +203,11 @@ impl AgentSettings {
     ) -> SettingsError {
         SettingsError::NotSupported {
             agent: self.name.clone(),
-            adapter,
+            adapter: self
+                .own
+                .as_ref()
+                .map_or(adapter, |own| own.name.as_str())
+                .to_owned(),
             field,
         }
     }

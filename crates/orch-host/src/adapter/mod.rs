@@ -69,6 +69,14 @@ pub fn find(name: &str) -> Option<&'static Adapter> {
     ALL.iter().find(|adapter| adapter.name == name)
 }
 
+/// What an event of a run says, in words for people; `None` where there is nothing worth a line.
+/// `adapter` is the kind that the run names: one that is not built in is of the user's own.
+#[must_use]
+pub fn describe(adapter: &str, kind: EventType, data: &serde_json::Value) -> Option<String> {
+    let describe = find(adapter).map_or(own::DESCRIBE, |adapter| adapter.describe);
+    describe(kind, data)
+}
+
 /// One kind of agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Adapter {
@@ -420,7 +428,7 @@ pub enum SettingsError {
         /// The agent.
         agent: String,
         /// Its adapter.
-        adapter: &'static str,
+        adapter: String,
         /// The field.
         field: &'static str,
     },

@@ -26,6 +26,8 @@ use super::{
 };
 use crate::supervise::StopSignal;
 
+/// What events of such an agent say: whatever the definition is, they are texts.
+pub(super) const DESCRIBE: fn(EventType, &Value) -> Option<String> = describe;
 /// What all kinds of the user's own are called among the adapters.
 const OWN: &str = "own";
 /// Most that is read of a kept definition, bytes.
@@ -355,6 +357,7 @@ fn invocation(
         None => {}
     }
     if let Some(session) = occasion.session {
+        let session = settings.option_value("session", session)?;
         argv.extend(
             definition
                 .resume
@@ -421,6 +424,8 @@ impl OwnReader {
         let mut tell = |kind, text: &str| events.push(event(kind, text));
         if let Some(id) = string(value, &definition.session)
             && id.len() <= SESSION_BYTES
+            // The program would take it for an option when it is to go on with it.
+            && !id.starts_with('-')
             && self.session.is_none()
         {
             tell(EventType::Session, &id);
@@ -765,6 +770,48 @@ mod tests {
             ["mine", "--json", "--model=big", "--resume", "s-1", "--more"]
         );
         assert!(started.prompt_on_stdin);
+    }
+
+    #[test]
+    fn a_setting_it_does_not_have_is_refused_in_its_own_name() {
+        let settings = AgentSettings {
+            name: "a".into(),
+            model: Some("big".into()),
+            own: Some(Definition {
+                model: Vec::new(),
+                ..definition()
+            }),
+            ..AgentSettings::default()
+        };
+        let adapter = definition().adapter();
+        let refused = adapter.start(&settings, &Occasion::example()).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.contains("adapter 'mine' has no setting `model`"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_session_that_would_be_taken_for_an_option_is_not_believed() {
+        let line = r#"{"session":{"id":"--allow-everything"}}"#;
+        assert_eq!(told(&definition(), &[line]).1.session_id, None);
+        let settings = AgentSettings {
+            own: Some(definition()),
+            ..AgentSettings::default()
+        };
+        let occasion = Occasion {
+            session: Some("--allow-everything"),
+            ..Occasion::example()
+        };
+        let started = definition().adapter().start(&settings, &occasion);
+        assert!(matches!(
+            started,
+            Err(SettingsError::LooksLikeOption {
+                field: "session",
+                ..
+            })
+        ));
     }
 
     #[test]

@@ -75,7 +75,8 @@ pub fn version(program: &Path, arguments: &[&str], within: Duration) -> Result<S
 pub fn numbers(text: &str) -> Option<Vec<u64>> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
     words
-        .map(|word| word.trim_start_matches('v'))
+        // The full stop of a sentence is no part of the version that it ends with.
+        .map(|word| word.trim_start_matches('v').trim_end_matches('.'))
         .find_map(|word| {
             let numbers = word.split('.').map(|part| part.parse().ok());
             let numbers: Option<Vec<u64>> = numbers.collect();
@@ -127,6 +128,9 @@ mod tests {
         assert_eq!(numbers("2.1.197 (Claude Code)"), Some(vec![2, 1, 197]));
         assert_eq!(numbers("codex-cli 0.169.0"), Some(vec![0, 169, 0]));
         assert_eq!(numbers("v1.18"), Some(vec![1, 18]));
+        let sentence = "GitHub Copilot CLI 1.0.102. Run 'copilot update' for updates.";
+        assert_eq!(numbers(sentence), Some(vec![1, 0, 102]));
+        assert_eq!(numbers("It is version 7."), None);
         assert_eq!(numbers("build 7 of a thing"), None);
     }
 }

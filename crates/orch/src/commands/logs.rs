@@ -193,7 +193,7 @@ impl<'a> Reading<'a> {
             match (self.printer.is_json(), self.args.follow) {
                 (true, true) => self.printer.json_line(&event)?,
                 (true, false) => self.all.push(event),
-                (false, _) => said::print(self.printer, &event)?,
+                (false, _) => said::print(self.printer, &run.adapter, &event)?,
             }
         }
         Ok(after)

@@ -225,3 +225,22 @@ fn a_file_of_mcp_servers_is_checked_before_it_is_written_down() {
     );
     assert_eq!(project.json(&["agent", "list"]), Value::Array(Vec::new()));
 }
+
+/// A limit that would hold for hours: the test of an agent ends at once and says so, with the time
+/// at which it is lifted.
+#[test]
+fn a_limit_ends_the_test_of_an_agent_at_once() {
+    let project = with_claude(true);
+    let path = project.outside("claude");
+    let limited = concat!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo '2.1.300 (Claude Code)' && exit\n",
+        "cat > /dev/null\n",
+        "echo '{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":true,",
+        "\"api_error_status\":429,\"result\":\"You have hit your session limit\",",
+        "\"session_id\":\"s1\"}'\nexit 1\n"
+    );
+    fs::write(&path, limited).unwrap();
+    let said = project.fails(7, &["agent", "test", "ada"]);
+    assert!(said.contains("a limit stopped the test"), "{said}");
+    assert!(said.contains("it is lifted at 2"), "{said}");
+}

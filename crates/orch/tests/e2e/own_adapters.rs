@@ -47,6 +47,8 @@ fn the_worked_example_works() {
         (&run["usage"]["output_tokens"], &run["cost_usd"]),
         (&44.into(), &0.0031.into())
     );
+    let listed = project.ok(&["runs"]);
+    assert!(listed.contains("<$0.01"), "{listed}");
     let logs = project.ok(&["logs", text(&run, "id")]);
     assert!(logs.contains("I look at the files."), "{logs}");
 
@@ -139,4 +141,43 @@ fn a_limit_of_its_provider_costs_no_attempt_and_is_waited_for() {
     assert_eq!(text(wait, "code"), "limit", "{shown}");
     assert!(text(wait, "until").starts_with("2100-01-01"), "{shown}");
     assert_eq!(served.drain(), Some(0));
+}
+
+/// The worked example goes on with its session: with an argument of its own, and said to do so.
+#[test]
+fn the_next_run_goes_on_with_the_session_as_the_definition_says() {
+    let project = project(block("sh"));
+    let task = project.add("Say hello", &[]);
+    project.ok(&["run", "--all"]);
+    let argv = |run: &serde_json::Value| {
+        let spec = fs::read_to_string(project.run_dir(run).join("spec.json")).unwrap();
+        let spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
+        spec["argv"].to_string()
+    };
+    let first = project.last_run(&task);
+    assert!(!argv(&first).contains("--session"), "{}", argv(&first));
+
+    project.ok(&["task", "resume", &task, "-m", "and in French"]);
+    project.ok(&["run", "--all"]);
+    let second = project.last_run(&task);
+    assert_ne!(first["id"], second["id"]);
+    let started = argv(&second);
+    assert!(started.contains(r#""--session","s-42""#), "{started}");
+    assert_eq!(text(&second, "resumed_session"), "s-42");
+    let shown = project.ok(&["show", text(&second, "id")]);
+    assert!(shown.contains("went on with"), "{shown}");
+}
+
+#[test]
+fn a_program_that_is_not_executable_is_called_that() {
+    let project = project(block("sh"));
+    let program = project.root().join("tiny-agent");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = project.fails(5, &["agent", "test", "tim"]);
+    assert!(said.contains("'./tiny-agent' is not executable"), "{said}");
+    assert!(said.contains("chmod +x ./tiny-agent"), "{said}");
+    fs::remove_file(&program).unwrap();
+    let said = project.fails(5, &["agent", "test", "tim"]);
+    assert!(said.contains("no program './tiny-agent'"), "{said}");
+    assert!(!said.contains("in PATH"), "{said}");
 }

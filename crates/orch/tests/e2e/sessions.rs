@@ -40,16 +40,6 @@ fn says(line: &str) -> String {
     format!("cat <<'END'\n{INIT}\n{line}\nEND\n")
 }
 
-/// Whether an agent that is driven as Claude Code is can go on with a session at all.
-#[expect(clippy::print_stdout, reason = "what is skipped is said")]
-fn can_resume() -> bool {
-    let claude = orch_host::adapter::find("claude").unwrap();
-    if !claude.capabilities.resume {
-        println!("skipped: this version cannot have Claude Code go on with a session");
-    }
-    claude.capabilities.resume
-}
-
 /// Says what it was started with; fails unless it goes on with a session.
 fn fails_at_first() -> String {
     format!(
@@ -62,9 +52,6 @@ fn fails_at_first() -> String {
 
 #[test]
 fn the_next_attempt_goes_on_with_the_session_of_the_one_before() {
-    if !can_resume() {
-        return;
-    }
     let project = project(&fails_at_first(), "");
     let task = project.add("make it", &[]);
     project.ok(&["serve", "--once"]);
@@ -90,9 +77,6 @@ fn the_next_attempt_goes_on_with_the_session_of_the_one_before() {
 
 #[test]
 fn a_session_of_another_directory_is_left_without_using_up_an_attempt() {
-    if !can_resume() {
-        return;
-    }
     let project = project(&format!("echo work > made.txt\n{}", says(SUCCESS)), "");
     let task = project.add("make it", &[]);
     project.ok(&["serve", "--once"]);

@@ -69,7 +69,15 @@ fn program_checks(agent: &AgentEntry, adapter: &Adapter, project: &Project) -> R
         return Ok(vec![check("program", Verdict::Ok, detail)]);
     };
     let path = program::find(plain, &project.root).ok_or_else(|| {
-        let message = format!("there is no program '{plain}' in PATH");
+        if plain.contains('/') && project.root.join(plain).is_file() {
+            let message = format!("'{plain}' is not executable");
+            let hint = format!("chmod +x {plain}, and commit it");
+            return UserError::new(Kind::Unreachable, "agent_unreachable", message).hint(hint);
+        }
+        let message = match plain.contains('/') {
+            true => format!("there is no program '{plain}'"),
+            false => format!("there is no program '{plain}' in PATH"),
+        };
         let hint = format!(
             "install it, or: orch agent edit {} --command PATH",
             agent.name
@@ -122,7 +130,9 @@ fn ending(checks: &[Check], seen: &Seen) -> Result<Ending> {
         .as_ref()
         .filter(|_| seen.run.status == "limited")
     {
-        let message = format!("a limit stopped the test: {}", failure.message);
+        let until = seen.until.as_deref();
+        let until = until.map_or_else(String::new, |until| format!("; it is lifted at {until}"));
+        let message = format!("a limit stopped the test: {}{until}", failure.message);
         return Err(UserError::new(Kind::Limit, "limited", message));
     }
     Ok(match has_problem(checks) {

@@ -1,7 +1,8 @@
-//! One event of an agent in words. The data is what the agent said, verbatim; what is not
-//! recognised is shown as it is.
+//! One event of an agent in words. The data is what the agent said, verbatim; its adapter knows
+//! what that means. This part must not know any agent's fields.
 
 use orch_api::types::AgentEvent;
+use orch_daemon::kinds::{self, EventType};
 use serde_json::Value;
 
 use crate::error::Result;
@@ -9,9 +10,9 @@ use crate::printer::{Label, Printer};
 use crate::untrusted::Untrusted;
 use crate::view;
 
-/// Prints an event.
-pub fn print(printer: &Printer, event: &AgentEvent) -> Result<()> {
-    let Some(words) = words(&event.data) else {
+/// Prints an event of a run of this kind of agent.
+pub fn print(printer: &Printer, adapter: &str, event: &AgentEvent) -> Result<()> {
+    let Some(words) = words(adapter, event) else {
         return Ok(());
     };
     let time = printer.painted(Label::Faint, &view::time_of_day(printer, &event.time));
@@ -33,15 +34,17 @@ fn label(kind: &str) -> Label {
     }
 }
 
-/// What the data says, for people; `None` if it is nothing.
-fn words(data: &Value) -> Option<String> {
-    let text = match data {
-        Value::Null => return None,
-        Value::String(text) => text.clone(),
-        Value::Object(_) => object_words(data).unwrap_or_else(|| data.to_string()),
-        other => other.to_string(),
+/// What an event says, for people; `None` if it is nothing.
+fn words(adapter: &str, event: &AgentEvent) -> Option<String> {
+    let kind: Option<EventType> = event.kind.parse().ok();
+    let described = || kinds::describe(adapter, kind?, &event.data);
+    let words = place_words(&event.data).or_else(described);
+    // How much was used is told by `orch show`, added up.
+    let words = match kind {
+        Some(EventType::Usage) => words,
+        _ => words.or_else(|| named(&event.data)),
     };
-    (!text.trim().is_empty()).then_some(text)
+    words.filter(|words| !words.trim().is_empty())
 }
 
 /// Output that is not in the event, because there is so much of it.
@@ -54,42 +57,17 @@ fn place_words(data: &Value) -> Option<String> {
     Some(format!("… a line of {length} bytes; --raw shows it"))
 }
 
-fn object_words(data: &Value) -> Option<String> {
-    if let Some(words) = place_words(data) {
-        return Some(words);
-    }
-    let input = &data["input"];
-    if let Some(name) = data["name"].as_str().filter(|_| !input.is_null()) {
-        let about = ["command", "file_path", "notebook_path", "path", "pattern"]
-            .iter()
-            .find_map(|key| input[*key].as_str().map(str::to_owned));
-        return Some(format!(
-            "{name} {}",
-            about.unwrap_or_else(|| input.to_string())
-        ));
-    }
-    if let Some(model) = data["model"].as_str() {
-        let session = data["session_id"].as_str().unwrap_or_default();
-        return Some(format!("{model} {session}"));
-    }
-    ["text", "thinking", "result", "message", "error", "content"]
-        .iter()
-        .find_map(|key| joined(&data[*key]))
-}
-
-/// A text, or the texts among blocks.
-fn joined(content: &Value) -> Option<String> {
-    match content {
+/// What the agent calls something that its adapter has no words for, or else all of it. Nothing
+/// an agent did is passed over.
+fn named(data: &Value) -> Option<String> {
+    let names = ["type", "subtype", "sessionUpdate", "method", "orch_acp"];
+    let names = names.iter().filter_map(|name| data[*name].as_str());
+    let name = names.collect::<Vec<_>>().join(" ");
+    match data {
+        Value::Null => None,
         Value::String(text) => Some(text.clone()),
-        Value::Array(blocks) => {
-            let texts: Vec<&str> = blocks
-                .iter()
-                .filter_map(|block| block["text"].as_str())
-                .collect();
-            (!texts.is_empty()).then(|| texts.join("\n"))
-        }
-        Value::Object(_) => object_words(content),
-        _ => None,
+        _ if name.is_empty() => Some(data.to_string()),
+        _ => Some(name),
     }
 }
 
@@ -135,8 +113,75 @@ mod tests {
                 kind: kind.to_owned(),
                 data,
             };
-            print(&printer, &event).unwrap();
+            print(&printer, "claude", &event).unwrap();
         }
         insta::assert_snapshot!(out.text());
+    }
+
+    const TRANSCRIPTS: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../orch-host/tests/transcripts"
+    );
+
+    /// What the log of the recorded run `ok` of this kind of agent shows.
+    fn shown(kind: &str) -> String {
+        let (printer, out, _) = printer(&Global::default(), &Surroundings::default());
+        let lines = std::fs::read(format!("{TRANSCRIPTS}/{kind}/ok.jsonl")).unwrap();
+        let mut reader = (kinds::find(kind).unwrap().reader)();
+        let events = lines.split(|byte| *byte == b'\n');
+        for (seq, event) in (1..).zip(events.flat_map(|line| reader.line(line))) {
+            let event = AgentEvent {
+                seq,
+                time: "2026-01-02T03:04:05Z".to_owned(),
+                kind: event.kind.to_string(),
+                data: serde_json::from_str(event.data.get()).unwrap(),
+            };
+            print(&printer, kind, &event).unwrap();
+        }
+        out.text()
+    }
+
+    /// Every kind of agent reads the same: in words, and not in its JSON or by its model's name.
+    #[test]
+    fn the_log_of_every_kind_of_agent_reads_alike() {
+        let mut kinds = 0;
+        for entry in std::fs::read_dir(TRANSCRIPTS).unwrap() {
+            let kind = entry.unwrap().file_name().into_string().unwrap();
+            if kinds::find(&kind).is_none() {
+                continue;
+            }
+            kinds += 1;
+            let shown = shown(&kind);
+            for word in ["text", "command", "tool_result"] {
+                let line = shown.lines().find(|line| line.contains(word));
+                let line = line.unwrap_or_else(|| panic!("{kind} has no {word}: {shown}"));
+                assert!(!line.contains("model"), "{kind}: {line}");
+            }
+            assert!(!shown.contains(['{', '}']), "{kind}: {shown}");
+            assert!(shown.contains("All done"), "{kind}: {shown}");
+            insta::assert_snapshot!(kind, shown);
+        }
+        assert_eq!(kinds, 7);
+    }
+
+    #[test]
+    fn agents_of_other_kinds_are_shown_in_words_too() {
+        let acp = |kind: &str, data: Value| AgentEvent {
+            seq: 1,
+            time: String::new(),
+            kind: kind.to_owned(),
+            data,
+        };
+        let call = acp(
+            "command",
+            json!({"rawInput": {"command": "ls"}, "model": "m"}),
+        );
+        assert_eq!(words("acp", &call).as_deref(), Some("ls"));
+        let own = acp("text", json!({"text": "hello", "model": "m"}));
+        assert_eq!(words("tiny", &own).as_deref(), Some("hello"));
+        let unknown = acp("raw", json!({"type": "new", "more": [1]}));
+        assert_eq!(words("codex", &unknown).as_deref(), Some("new"));
+        let nameless = acp("raw", json!({"more": [1]}));
+        assert_eq!(words("codex", &nameless).as_deref(), Some("{\"more\":[1]}"));
     }
 }

@@ -20,6 +20,8 @@ pub struct Seen {
     pub wrote: bool,
     /// The agent committed it itself.
     pub committed: bool,
+    /// When the task could go on, RFC 3339, if it waits for something until then.
+    pub until: Option<String>,
 }
 
 /// Judges everything, in the order in which a person would mend it.
@@ -50,6 +52,10 @@ fn login(agent: &AgentEntry, seen: &Seen) -> Check {
             ))
         }
         None if agent.adapter == "shell" => check("login", Verdict::Ok, "it needs none"),
+        None if agent.own.is_some() => {
+            let detail = "its definition does not tell whether it has one";
+            check("login", Verdict::Ok, detail)
+        }
         None => check("login", Verdict::Ok, "its provider answered"),
         Some(_) => {
             let detail = "cannot be told: it did not come so far";

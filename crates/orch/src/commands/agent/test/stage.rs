@@ -1,8 +1,10 @@
 //! The throw-away repository in which an agent is tried out.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use orch_api::client::{Client, RunQuery};
+use orch_api::client::{Client, Next, RunQuery, StreamQuery};
 use orch_api::types::NewTask;
 use orch_daemon::config::{self, AgentEntry, AgentFields};
 use orch_daemon::project::Project;
@@ -12,6 +14,9 @@ use super::judge::{ASKED_FILE, ASKED_MESSAGE, Seen};
 use super::{absolute, known};
 use crate::error::{Kind, Result, UserError};
 use crate::scratch::{Scratch, git, make, repository, write};
+
+/// How long to wait for news before looking whether the daemon has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The stage. It vanishes with this value.
 pub struct Stage {
@@ -59,8 +64,15 @@ impl Stage {
             signals: true,
             ..Options::default()
         };
-        // How it ended says the run itself.
-        let _end = Daemon::start(&self.project, options, LogSink::silent())?.wait();
+        let daemon = Daemon::start(&self.project, options, LogSink::silent())?;
+        let (client, drain) = (daemon.client()?, daemon.drainer());
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| leave_at_a_limit(client, drain, &over));
+            // How it ended says the run itself.
+            let _end = daemon.wait();
+            over.store(true, Ordering::Release);
+        });
         let client = orch_daemon::connect(&self.project, &LogSink::silent())?;
         self.look(&client)
     }
@@ -86,14 +98,36 @@ impl Stage {
             return Err(UserError::new(Kind::TryLater, "interrupted", message));
         };
         let at = |what: &[&str]| git(&self.root, what).unwrap_or_default();
+        let wait = client.task(&run.task_id)?.wait;
         let commit = run.commit.as_deref().unwrap_or("main");
         let file = at(&["show", &format!("{commit}:{ASKED_FILE}")]);
         let messages = at(&["log", "--format=%s", &format!("main..{commit}")]);
         Ok(Seen {
             wrote: file.trim() == self.word,
             committed: messages.lines().any(|line| line.contains(ASKED_MESSAGE)),
+            until: wait.and_then(|wait| wait.until),
             run,
         })
+    }
+}
+
+/// Has the daemon end when a limit holds the task up: a task waits for its limit, however long
+/// that is; who tries an agent out does not. Returns when the daemon is over.
+fn leave_at_a_limit(client: Client, drain: impl Fn(), over: &AtomicBool) {
+    let query = StreamQuery {
+        after: Some(0),
+        follow: true,
+        ..StreamQuery::default()
+    };
+    let Ok(mut events) = client.events(&query) else {
+        return;
+    };
+    while !over.load(Ordering::Acquire) {
+        match events.next_event(Some(LOOK_EVERY)) {
+            Ok(Next::Item(event)) if event.event == "task_limited" => return drain(),
+            Ok(Next::Item(_) | Next::Quiet) => {}
+            Ok(Next::End) | Err(_) => return,
+        }
     }
 }
 
