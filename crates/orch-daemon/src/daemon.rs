@@ -189,7 +189,6 @@ impl Daemon {
     }
 
     /// What asks the daemon to drain, for another thread than the one that waits for it.
-    #[must_use]
     pub fn drainer(&self) -> impl Fn() + Send + use<> {
         let wakes = self.wakes.clone();
         move || {
