@@ -26,6 +26,7 @@ mod log;
 pub mod notify;
 mod pace;
 pub mod project;
+mod readers;
 mod redact;
 mod scribe;
 mod shared;

@@ -15,6 +15,7 @@ use crate::config::{self, Loaded};
 use crate::lock::Place;
 use crate::log::{LogLine, LogSink};
 use crate::project::Project;
+use crate::readers::Readers;
 use crate::redact::Redactor;
 use crate::space::{self, Shortage};
 use crate::wake::Wake;
@@ -36,7 +37,7 @@ pub(crate) struct Shared {
     pub wakes: Sender<Wake>,
     /// The files without which nothing may be written: the lock and the database.
     ground: Vec<Place>,
-    idle_readers: Mutex<Vec<Box<dyn Reader>>>,
+    readers: Readers,
     config: RwLock<Arc<Loaded>>,
     redactor: Arc<RwLock<Arc<Redactor>>>,
     config_error: Mutex<Option<String>>,
@@ -88,6 +89,7 @@ impl Shared {
         let config = with_cap(parts.config, parts.max_agents);
         let redactor = Redactor::of(&config, std::env::vars_os());
         let redactor = Arc::new(RwLock::new(Arc::new(redactor)));
+        let database = parts.project.database();
         Self {
             project: parts.project,
             log: clean_log(parts.log, Arc::clone(&redactor)),
@@ -95,7 +97,7 @@ impl Shared {
             follows: parts.follows,
             wakes: parts.wakes,
             ground: parts.ground,
-            idle_readers: Mutex::default(),
+            readers: Readers::new(move || orch_store::sqlite::open_reader(&database)),
             redactor,
             config: RwLock::new(Arc::new(config)),
             config_error: Mutex::default(),
@@ -266,19 +268,15 @@ impl Shared {
         self.output.subscribe()
     }
 
-    /// Reads what is committed. Readers are kept for the next question.
+    /// Reads what is committed. `work` must not ask for another reader.
+    ///
+    /// # Errors
+    /// The database cannot be read, or as `work` says.
     pub(crate) fn read<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut dyn Reader) -> Result<T, E>,
     ) -> Result<T, E> {
-        let idle = locked(&self.idle_readers).pop();
-        let mut reader = match idle {
-            Some(reader) => reader,
-            None => orch_store::sqlite::open_reader(&self.project.database())?,
-        };
-        let result = work(reader.as_mut());
-        locked(&self.idle_readers).push(reader);
-        result
+        self.readers.read(work)
     }
 }
 
