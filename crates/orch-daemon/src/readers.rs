@@ -111,7 +111,7 @@ mod tests {
                 return store.reader();
             }
             // Nobody may be listening.
-            drop(refused.send(()));
+            let _ = refused.send(());
             orch_store::sqlite::open_reader(Path::new("/nowhere/orch.db"))
         })
     }

@@ -1,6 +1,5 @@
 //! The watch over live runs: news from supervisors, new output, and a slow sweep as safety net.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use orch_host::run_dir::RunDir;
 use orch_host::supervise::{self, NewsListener, NewsQuit, Standing, StoppedShim, What};
 use orch_host::transcript::Transcript;
 
+use super::behind::Behind;
 use super::jobs::Jobs;
 use super::live::{LiveRun, Standstill};
 use super::machine::Machine;
@@ -176,23 +176,43 @@ fn watch_output(machine: &Arc<Machine>) -> (Output, Option<JoinHandle<()>>) {
     }
 }
 
-/// Reads one piece of each run that has something new in turn, until there is nothing new.
+/// Reads one piece of each run that has something new, and more of those that are [`Behind`] when it
+/// is their turn.
 fn read_changes(changes: &Changes, machine: &Machine) {
     give_way();
-    let mut unread = BTreeSet::new();
-    while let Some(mut runs) = match unread.is_empty() {
-        true => changes.next(),
-        false => changes.now(),
-    } {
-        runs.append(&mut unread);
-        for live in runs.iter().filter_map(|run| machine.live(run)) {
-            failpoint::hit(Point::OutputRead);
-            changes.look(&live.run.id, &live.dir.out_log());
-            if machine.read_output(&live) {
-                unread.insert(live.run.id.clone());
+    let mut behind = Behind::new(Instant::now());
+    while let Some(wrote) = changes.within(behind.patience(Instant::now())) {
+        for run in wrote {
+            if !behind.has(&run) && read_piece(machine, &run, Some(changes)) {
+                behind.add(run);
             }
         }
+        let began = Instant::now();
+        let due = behind.take(began);
+        let is_due = !due.is_empty();
+        for run in due {
+            // Who is read again in any case need not say that it has written.
+            if read_piece(machine, &run, None) || read_piece(machine, &run, Some(changes)) {
+                behind.add(run);
+            }
+        }
+        if is_due {
+            behind.rest(began, Instant::now());
+        }
     }
+}
+
+/// Reads one piece of a run; whether there is more. With `changes` what is written from now on is
+/// told of.
+fn read_piece(machine: &Machine, run: &RunId, changes: Option<&Changes>) -> bool {
+    let Some(live) = machine.live(run) else {
+        return false;
+    };
+    failpoint::hit(Point::OutputRead);
+    if let Some(changes) = changes {
+        changes.look(run, &live.dir.out_log());
+    }
+    machine.read_output(&live)
 }
 
 /// Has this thread run when agents do not want to: what they write is read after them and not in

@@ -4,6 +4,7 @@
 //! run in memory is a convenience: after a crash all of it comes back from the run directory.
 
 mod attend;
+mod behind;
 mod harvest;
 mod jobs;
 mod live;

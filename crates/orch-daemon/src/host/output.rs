@@ -25,6 +25,7 @@ mod system {
     use std::os::fd::{AsFd, OwnedFd};
     use std::path::Path;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use orch_core::RunId;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -136,22 +137,15 @@ mod system {
             }
         }
 
-        /// Waits for writes and says whose they are; `None` when nobody watches any more.
-        pub(in crate::host) fn next(&self) -> Option<BTreeSet<RunId>> {
-            loop {
-                let runs = self.take(None)?;
-                if !runs.is_empty() {
-                    return Some(runs);
-                }
-            }
-        }
-
-        /// The same without waiting: perhaps nobody has written.
-        pub(in crate::host) fn now(&self) -> Option<BTreeSet<RunId>> {
-            self.take(Some(&Timespec::default()))
-        }
-
-        fn take(&self, patience: Option<&Timespec>) -> Option<BTreeSet<RunId>> {
+        /// Waits for writes, no longer than `patience` if there is one, and says whose they are,
+        /// perhaps nobody's; `None` when nobody watches any more.
+        pub(in crate::host) fn within(
+            &self,
+            patience: Option<Duration>,
+        ) -> Option<BTreeSet<RunId>> {
+            // What lasts too long for the system lasts for ever.
+            let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+            let patience = patience.as_ref();
             let asked = self.wait(patience)?;
             let numbers = self.read().ok()?;
             let mut watched = locked(&self.shared.watched);
@@ -219,8 +213,9 @@ mod system {
     use std::collections::{BTreeMap, BTreeSet};
     use std::io;
     use std::path::{Path, PathBuf};
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
     use orch_core::RunId;
@@ -284,16 +279,21 @@ mod system {
     }
 
     impl Changes {
-        /// Waits for writes and says whose they are; `None` when nobody watches any more.
-        pub(in crate::host) fn next(&self) -> Option<BTreeSet<RunId>> {
-            let first = self.runs.recv().ok()?;
+        /// Waits for writes, no longer than `patience` if there is one, and says whose they are,
+        /// perhaps nobody's; `None` when nobody watches any more.
+        pub(in crate::host) fn within(
+            &self,
+            patience: Option<Duration>,
+        ) -> Option<BTreeSet<RunId>> {
+            let first = match patience {
+                None => Some(self.runs.recv().ok()?),
+                Some(patience) => match self.runs.recv_timeout(patience) {
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                    first => first.ok(),
+                },
+            };
             // Many writes, one look.
-            Some(std::iter::once(first).chain(self.runs.try_iter()).collect())
-        }
-
-        /// The same without waiting: perhaps nobody has written.
-        pub(in crate::host) fn now(&self) -> Option<BTreeSet<RunId>> {
-            Some(self.runs.try_iter().collect())
+            Some(first.into_iter().chain(self.runs.try_iter()).collect())
         }
 
         /// Every write is told of here.
@@ -303,6 +303,8 @@ mod system {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use std::collections::BTreeSet;
     use std::io::Write;
     use std::sync::mpsc::channel;
     use std::time::Duration;
@@ -313,6 +315,11 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    #[cfg(target_os = "linux")]
+    fn now(changes: &Changes) -> BTreeSet<RunId> {
+        changes.within(Some(Duration::ZERO)).unwrap()
+    }
+
     #[test]
     fn who_writes_is_named_until_the_watcher_is_gone() {
         let directory = tempfile::tempdir().unwrap();
@@ -320,11 +327,13 @@ mod tests {
         let (tell, told) = channel();
         let folder = directory.path().to_owned();
         let reader = std::thread::spawn(move || {
-            while let Some(runs) = changes.next() {
+            while let Some(runs) = changes.within(None) {
                 for run in &runs {
                     changes.look(run, &folder.join(run.as_str()));
                 }
-                tell.send(runs).unwrap();
+                if !runs.is_empty() {
+                    tell.send(runs).unwrap();
+                }
             }
         });
         let log = |number| {
@@ -366,7 +375,7 @@ mod tests {
         let mut log = std::fs::File::create(&path).unwrap();
         watcher.watch(&run, &path).unwrap();
         let mut write = || log.write_all(b"x").unwrap();
-        let told = |changes: &Changes| !changes.now().unwrap().is_empty();
+        let told = |changes: &Changes| !now(changes).is_empty();
         assert!(!told(&changes));
         write();
         assert!(told(&changes));
@@ -403,9 +412,9 @@ mod tests {
             if number % 2 == 0 {
                 other.write_all(b"x").unwrap();
             }
-            assert!(changes.now().unwrap().is_empty(), "it is not watched");
+            assert!(now(&changes).is_empty(), "it is not watched");
         }
         log.write_all(b"x").unwrap();
-        assert_eq!(changes.now().unwrap(), [run].into());
+        assert_eq!(now(&changes), [run].into());
     }
 }

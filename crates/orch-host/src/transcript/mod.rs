@@ -171,7 +171,10 @@ impl Teller {
             && matches!(events.as_slice(), [event] if self.is_plain(event));
         match is_plain {
             true if gathers => return self.gather(line, each),
-            true => self.flood.single(length),
+            true => {
+                self.close_block(each);
+                self.flood.single(length);
+            }
             false if events.is_empty() => {}
             false => self.close_block(each),
         }
@@ -390,6 +393,7 @@ impl Transcript {
             self.reopen(Cut::Last)?;
         }
         self.broken = true;
+        self.state.teller.flood.refill(now);
         let mut batch = Batch {
             time: record::time(now),
             bytes: Vec::new(),

@@ -21,19 +21,23 @@ pub(super) fn result(log: &File, out_bytes: u64) -> io::Result<Option<String>> {
     let length = usize::try_from(end - before).map_err(io::Error::other)?;
     let mut bytes = vec![0; length];
     log.read_exact_at(&mut bytes, before)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(match before {
-        0 if bytes.is_empty() => None,
-        0 => Some(text.to_owned()),
-        _ => {
-            let whole = text.split_once('\n').map_or(text, |(_, rest)| rest);
-            let cut = before + (text.len() - whole.len()) as u64;
-            Some(format!(
-                "[orch: about {cut} bytes of output before this are only in out.log]\n{whole}"
-            ))
-        }
-    })
+    if before == 0 && bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    };
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    if before > 0 {
+        let whole = text.find('\n').map_or(0, |at| at + 1);
+        let cut = before + whole as u64;
+        let note = format!("[orch: about {cut} bytes of output before this are only in out.log]\n");
+        text.replace_range(..whole, &note);
+    }
+    Ok(Some(text))
 }
 
 #[cfg(test)]

@@ -36,6 +36,12 @@ pub(super) fn time_of(line: &[u8], seq: u64) -> Option<&str> {
     Some(time)
 }
 
+/// Whether a line of `events.jsonl` with this number and time tells where a block of lines lies.
+pub(super) fn is_block(line: &[u8], seq: u64, time: &str) -> bool {
+    let begin = format!(r#"{{"seq":{seq},"time":"{time}","type":"raw","data":{{"lines":{{"#);
+    line.starts_with(begin.as_bytes())
+}
+
 /// The offset in `out.log` that a line of `events.jsonl` ends with.
 pub(super) fn end_of(line: &[u8]) -> Option<u64> {
     let digits = line.strip_suffix(b"}\n")?;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
+use super::flood::Recorded;
 use super::lines::{Located, Splitter};
 use super::{State, Teller, read_chunk, record};
 use crate::adapter::{Adapter, AgentEvent};
@@ -181,6 +182,11 @@ impl Replay<'_> {
             if self.state.cut {
                 return Ok(false);
             }
+            let recorded = match record::is_block(line, seq, time) {
+                true => Recorded::Gathered,
+                false => Recorded::Single,
+            };
+            self.state.teller.flood.follow(Some(recorded));
             self.read_until(end)?;
         }
         let Some((event, expected_end)) = self.expected.pop_front() else {
@@ -238,6 +244,7 @@ impl Replay<'_> {
     }
 
     fn into_state(mut self) -> State {
+        self.state.teller.flood.follow(None);
         self.state.unrecorded = self.expected.into();
         self.state
     }
