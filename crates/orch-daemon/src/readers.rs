@@ -1,8 +1,8 @@
 //! The connections over which the daemon reads what is committed.
 //!
 //! They are kept for the next question, and a new one is opened when all are lent. Whoever comes
-//! when none can be opened waits for one that comes back: a daemon that has no descriptor left still
-//! answers whomever it can hear. This module must not know what is read.
+//! when none can be opened waits for one that comes back: a daemon that has no descriptor left
+//! still answers whomever it can hear. This module must not know what is read.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;

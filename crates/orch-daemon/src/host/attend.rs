@@ -176,8 +176,8 @@ fn watch_output(machine: &Arc<Machine>) -> (Output, Option<JoinHandle<()>>) {
     }
 }
 
-/// Reads one piece of each run that has something new, and more of those that are [`Behind`] when it
-/// is their turn.
+/// Reads one piece of each run that has something new, and more of those that are [`Behind`] when
+/// it is their turn.
 fn read_changes(changes: &Changes, machine: &Machine) {
     give_way();
     let mut behind = Behind::new(Instant::now());

@@ -1,16 +1,17 @@
 //! Runs that write faster than they are read.
 //!
-//! Whoever reads takes time away from those who write: on a busy machine every second of it is a second
-//! that agents do not get. So runs that leave more than a piece unread are read for a small share of the
-//! time only, and nothing waits for it: an end is read at once and whole, whatever is unread then. This
-//! file must not know how output is read.
+//! Whoever reads takes time away from those who write: on a busy machine every second of it is a
+//! second that agents do not get. So runs that leave more than a piece unread are read for a small
+//! share of the time only, and nothing waits for it: an end is read at once and whole, whatever is
+//! unread then. This file must not know how output is read.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use orch_core::RunId;
 
-/// How much longer they are left alone than they were read: they are read for a twentieth of the time.
+/// How much longer they are left alone than they were read, so that they are read for a twentieth of
+/// the time.
 const REST: u32 = 19;
 /// The longest time for which they are left alone.
 const REST_MAX: Duration = Duration::from_secs(1);

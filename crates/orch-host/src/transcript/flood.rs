@@ -6,8 +6,8 @@
 //! `out.log`, which has every byte: `{"lines":{"offset":…,"length":…,"count":…}}`. Lines that mean
 //! something to the adapter are events of their own always.
 //!
-//! Which lines are gathered depends on when they were read, so whoever reads them again goes by what
-//! was recorded, see [`Flood::follow`].
+//! Which lines are gathered depends on when they were read, so whoever reads them again goes by
+//! what was recorded, see [`Flood::follow`].
 
 use orch_core::Timestamp;
 
