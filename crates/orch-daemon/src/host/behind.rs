@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use orch_core::RunId;
 
-/// How much longer they are left alone than they were read, so that they are read for a twentieth of
-/// the time.
+/// How much longer they are left alone than they were read: they have a twentieth of the time.
 const REST: u32 = 19;
 /// The longest time for which they are left alone.
 const REST_MAX: Duration = Duration::from_secs(1);
