@@ -54,11 +54,7 @@ fn long_lines_and_many_lines_are_bounded() {
         log.flush().unwrap();
         let before = bytes_read();
         let events = transcript.advance(NOW).unwrap().events;
-        if part <= 2 {
-            assert_eq!(events, 1 + part * 50_000);
-        } else {
-            assert!(events < 100_200, "part {part}: {events}");
-        }
+        assert!((10_001..10_200).contains(&events), "part {part}: {events}");
         if let (Some(before), Some(after)) = (before, bytes_read()) {
             assert!(after - before < 4 << 20, "part {part}: {}", after - before);
         }
@@ -68,7 +64,7 @@ fn long_lines_and_many_lines_are_bounded() {
     let transcript = Transcript::open(dir.clone(), find("shell").unwrap()).unwrap();
     let length = std::fs::metadata(dir.out_log()).unwrap().len();
     let finished = transcript.finish(length, NOW).unwrap();
-    assert!(finished.events < 100_200, "{}", finished.events);
+    assert!(finished.events < 10_200, "{}", finished.events);
     assert!(
         finished
             .summary
