@@ -15,6 +15,7 @@ pub mod prompt;
 pub mod run_dir;
 mod shim;
 pub mod supervise;
+mod time;
 pub mod transcript;
 pub mod trash;
 pub mod workspace;

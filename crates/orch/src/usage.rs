@@ -126,7 +126,8 @@ fn message(error: &clap::Error, help: &str) -> String {
                 .iter()
                 .map(|it| plain(it))
                 .collect();
-            format!("{} is missing", missing.join(" and "))
+            let are = if missing.len() == 1 { "is" } else { "are" };
+            format!("{} {are} missing", missing.join(" and "))
         }
         ErrorKind::ArgumentConflict => {
             let other = first(error, ContextKind::PriorArg).map(|it| plain(&it));

@@ -22,6 +22,7 @@ use super::spec::MARKER;
 use super::survivors::survivors;
 use super::{clock, process};
 use crate::run_dir::{RunDir, name};
+use crate::time;
 
 /// Longer than a process takes to execute a command, even on a busy machine. Only a run whose
 /// supervisor died at its launch is looked at for so long.
@@ -419,7 +420,7 @@ impl Inspection<'_> {
                 self.dir.length(name::OUT_LOG),
                 self.dir.length(name::ERR_LOG),
                 name::ALIVE_LOCK,
-                clock::now().0,
+                time::rfc3339(clock::now()),
             ),
         }
     }

@@ -36,6 +36,7 @@ use orch_core::Timestamp;
 use crate::adapter::{Adapter, AgentEvent, Definition, EventType, Reader, Summary};
 use crate::failpoint::{self, Point};
 use crate::run_dir::RunDir;
+use crate::time;
 use flood::Flood;
 use lines::{Line, Located, Splitter};
 use replay::Cut;
@@ -395,7 +396,7 @@ impl Transcript {
         self.broken = true;
         self.state.teller.flood.refill(now);
         let mut batch = Batch {
-            time: record::time(now),
+            time: time::rfc3339(now),
             bytes: Vec::new(),
         };
         for (event, end) in std::mem::take(&mut self.state.unrecorded) {
