@@ -28,6 +28,10 @@ const UNSET: i64 = i64::MIN;
 /// time.
 const WORTH_KEEPING_MS: u64 = 1_000;
 
+/// Clocks that differ by less than this show the same, milliseconds: each is cut to milliseconds,
+/// and they are read one after the other.
+const SAME_MS: u64 = 10;
+
 /// What an earlier daemon went by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
@@ -108,8 +112,18 @@ fn wall_ahead() -> i64 {
 
 /// A moment of the wall clock, as somebody outside gave it, by this clock.
 pub(crate) fn from_wall(moment: Timestamp) -> Timestamp {
-    let ahead = now().0.saturating_sub(convert::now().0);
-    Timestamp(moment.0.saturating_add(ahead))
+    // In this order: should time pass in between, what waits is late and not too early.
+    let wall = convert::now();
+    moved(moment, wall, now())
+}
+
+/// `moment` of the clock that shows `wall` by the one that shows `ours`.
+fn moved(moment: Timestamp, wall: Timestamp, ours: Timestamp) -> Timestamp {
+    let ahead = ours.0.saturating_sub(wall.0);
+    match ahead.unsigned_abs() < SAME_MS {
+        true => moment,
+        false => Timestamp(moment.0.saturating_add(ahead)),
+    }
 }
 
 const fn steady(ahead: i64, since_boot_ms: i64) -> Timestamp {
@@ -170,6 +184,16 @@ mod tests {
         let (steady, wall) = (now(), convert::now());
         assert!((steady.0 - wall.0).abs() < 1_000, "{steady:?} {wall:?}");
         let moment = from_wall(Timestamp(5_000_000));
-        assert!((moment.0 - 5_000_000).abs() < 1_000, "{moment:?}");
+        assert!((5_000_000..5_001_000).contains(&moment.0), "{moment:?}");
+    }
+
+    /// A reset that a provider told was waited for a millisecond too short.
+    #[test]
+    fn a_moment_outside_is_moved_by_what_the_wall_was_set_and_by_no_reading() {
+        let moment = Timestamp(4_102_444_800_000);
+        let by = |ours| moved(moment, Timestamp(1_000_000), Timestamp(ours)).0 - moment.0;
+        assert_eq!([by(999_999), by(1_000_000), by(1_000_003)], [0, 0, 0]);
+        assert_eq!([by(4_600_000), by(400_000)], [3_600_000, -600_000]);
+        assert_eq!(by(i64::MAX), i64::MAX - moment.0);
     }
 }
