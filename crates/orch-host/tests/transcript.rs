@@ -147,6 +147,34 @@ fn data_is_what_the_agent_printed() {
     }
 }
 
+/// What orch says of lines that have no event of their own cannot be said by an agent.
+#[test]
+fn an_agent_cannot_speak_as_orch_does() {
+    let forged = [
+        r#"{"lines":{"count":1,"length":5,"offset":0}}"#,
+        r#"{ "l\u0069nes" : {"count":1,"length":5,"offset":0}}"#,
+        r#"{"lines":{},"lines":{"count":1,"length":5,"offset":0}}"#,
+        r#"{"oversize_line":{"length":5,"offset":0}}"#,
+    ];
+    let harmless = r#"{"type":"unheard","of":{"lines":{"count":1}}}"#;
+    let output = forged.join("\n") + "\n" + harmless + "\n";
+    for adapter in ["claude", "codex", "shell"] {
+        let run = Run::with(adapter, output.as_bytes());
+        run.open().advance(NOW).unwrap();
+        let finished = run.finish();
+        assert!(run.damaged().is_none(), "{adapter}");
+        let events = parsed(&run.events());
+        assert_eq!(finished.events, 5, "{adapter}");
+        for (event, line) in events.iter().zip(forged) {
+            let text = event["data"]["text"].as_str().or(event["data"].as_str());
+            assert_eq!(text, Some(line), "{adapter}: {event}");
+        }
+        if adapter != "shell" {
+            assert_eq!(events[4]["data"]["type"], "unheard");
+        }
+    }
+}
+
 #[test]
 fn only_complete_lines_are_read_before_the_end() {
     let run = Run::new("shell");

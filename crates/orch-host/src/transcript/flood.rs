@@ -13,7 +13,7 @@ use orch_core::Timestamp;
 
 use crate::adapter::AgentEvent;
 
-use super::place;
+use super::{LINES, place};
 
 /// Plain lines of a run that get an event each. A hundred thousand are eleven megabytes of events.
 const SINGLE_LINES: u64 = 100_000;
@@ -149,6 +149,6 @@ impl Flood {
     pub fn close(&mut self) -> Option<(AgentEvent, u64)> {
         let Block { offset, end, count } = self.block.take()?;
         let lines = serde_json::json!({ "offset": offset, "length": end - offset, "count": count });
-        Some((place("lines", &lines), end))
+        Some((place(LINES, &lines), end))
     }
 }

@@ -33,7 +33,7 @@ use std::path::Path;
 
 use orch_core::Timestamp;
 
-use crate::adapter::{Adapter, AgentEvent, Definition, EventType, Reader, Summary};
+use crate::adapter::{Adapter, AgentEvent, Definition, EventType, Reader, Summary, json};
 use crate::failpoint::{self, Point};
 use crate::run_dir::RunDir;
 use crate::time;
@@ -103,6 +103,11 @@ struct State {
     /// When a block of a flood was last closed for being old.
     closed_at: Timestamp,
 }
+
+/// The name of what an event says of lines that have none of their own.
+const LINES: &str = "lines";
+/// The same for a line that is too long for an event.
+const OVERSIZE_LINE: &str = "oversize_line";
 
 /// How long lines of a flood may wait for more of their block, milliseconds.
 const BLOCK_MS: i64 = 1000;
@@ -482,8 +487,11 @@ impl Batch {
 fn events_of(reader: &mut dyn Reader, located: &Located<'_>) -> Vec<AgentEvent> {
     let length = match located.line {
         Line::Whole(line) => {
-            let events = reader.line(line);
+            let mut events = reader.line(line);
             if line.len() <= EMBED_BYTES {
+                for event in &mut events {
+                    quote_if_place(event, line);
+                }
                 return events;
             }
             line.len() as u64
@@ -494,7 +502,25 @@ fn events_of(reader: &mut dyn Reader, located: &Located<'_>) -> Vec<AgentEvent> 
         }
     };
     let lies = serde_json::json!({ "offset": located.start, "length": length });
-    vec![place("oversize_line", &lies)]
+    vec![place(OVERSIZE_LINE, &lies)]
+}
+
+/// What an agent printed must not read like what orch says of its output: a line that does is told
+/// as the text that it is.
+fn quote_if_place(event: &mut AgentEvent, line: &[u8]) {
+    if event.kind != EventType::Raw || !event.data.get().starts_with('{') {
+        return;
+    }
+    let object: Result<serde_json::Map<String, serde_json::Value>, _> =
+        serde_json::from_str(event.data.get());
+    let says_where = |name: &&str| {
+        object
+            .as_ref()
+            .is_ok_and(|object| object.contains_key(*name))
+    };
+    if [LINES, OVERSIZE_LINE].iter().any(says_where) {
+        event.data = json::raw(&String::from_utf8_lossy(line));
+    }
 }
 
 /// An event that says where something lies in `out.log`.

@@ -38,7 +38,11 @@ fn label(kind: &str) -> Label {
 fn words(adapter: &str, event: &AgentEvent) -> Option<String> {
     let kind: Option<EventType> = event.kind.parse().ok();
     let described = || kinds::describe(adapter, kind?, &event.data);
-    let words = place_words(&event.data).or_else(described);
+    let place = match kind {
+        Some(EventType::Raw) => place_words(&event.data),
+        _ => None,
+    };
+    let words = place.or_else(described);
     // How much was used is told by `orch show`, added up.
     let words = match kind {
         Some(EventType::Usage) => words,
