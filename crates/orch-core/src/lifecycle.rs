@@ -179,7 +179,7 @@ pub fn next_task(state: &TaskState, event: TaskEvent) -> Result<TaskState, Illeg
             Ok(S::Review(Review::Landing))
         }
         (S::Review(Review::Landing), E::Landed) => Ok(S::Done),
-        (S::Review(Review::Landing), E::LandingBlocked { message, files }) => {
+        (S::Review(Review::Person | Review::Landing), E::LandingBlocked { message, files }) => {
             Ok(S::Review(Review::Blocked { message, files }))
         }
         (S::Review(Review::Person | Review::Blocked { .. } | Review::Lost { .. }), E::Rejected) => {

@@ -147,6 +147,17 @@ fn data_is_what_the_agent_printed() {
     }
 }
 
+/// Nothing that was read long ago keeps slow lines from being told one by one by the next daemon.
+#[test]
+fn a_flood_is_over_for_the_next_daemon_too() {
+    let run = Run::with("shell", &b"y\n".repeat(12_000));
+    run.open().advance(NOW).unwrap();
+    run.print(&b"y\n".repeat(200));
+    let later = Timestamp(NOW.0 + 24_000);
+    assert_eq!(run.open().advance(later).unwrap().events, 10_000 + 1 + 200);
+    assert!(run.damaged().is_none());
+}
+
 /// What orch says of lines that have no event of their own cannot be said by an agent.
 #[test]
 fn an_agent_cannot_speak_as_orch_does() {

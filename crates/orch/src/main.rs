@@ -12,6 +12,7 @@ mod exit;
 mod follow;
 mod ids;
 mod json;
+mod person;
 mod printer;
 mod scratch;
 mod suggest;

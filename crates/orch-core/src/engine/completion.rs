@@ -203,7 +203,8 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
     }
 
     /// Work that is in no commit cannot land. Whether the task is done without it is not for orch
-    /// to say, so a review that nobody was to do goes to a person after all.
+    /// to say, so a review that nobody was to do goes to a person after all, and who is to review
+    /// is told before the word is given.
     fn succeeded(
         &mut self,
         mut task: Task,
@@ -219,7 +220,11 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             facts.extend(told);
         }
         self.move_and_note(&mut task, moves, &facts)?;
-        if task.state == TaskState::Review(Review::Landing) && !left.is_empty() {
+        let lands = matches!(
+            task.state,
+            TaskState::Review(Review::Person | Review::Landing)
+        );
+        if lands && !left.is_empty() {
             let message = left_in_worktree(&task.id);
             self.landing_blocked(&mut task, message, left)?;
         }

@@ -1,17 +1,18 @@
 //! Runs: rows, what agents said, and the bytes they wrote.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use orch_api::types as api;
 use orch_core::RunId;
+use orch_core::run::Run;
 use orch_host::run_dir::RunDir;
 use orch_store::RunFilter;
 use serde::Deserialize;
@@ -55,7 +56,7 @@ pub(super) async fn list(
         limit: checked_limit(query.limit)?,
         before: query
             .before
-            .map(|prefix| existing(&shared, &prefix))
+            .map(|prefix| existing(&shared, &prefix).map(|run| run.id))
             .transpose()?,
     };
     let runs = shared.read(|reader| reader.runs(&filter))?;
@@ -99,10 +100,11 @@ pub(super) async fn events(
     id: Id,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, Failed> {
-    let id = existing(&shared, &checked_id(id)?)?;
+    let run = existing(&shared, &checked_id(id)?)?;
     let query = checked_query(query)?;
     let since = query.since.as_deref().map(moment).transpose()?;
-    let dir = RunDir::new(&shared.project.runs(), &id);
+    let dir = RunDir::new(&shared.project.runs(), &run.id);
+    must_be_there(&run, &dir, &dir.events())?;
     let lines = Lines {
         file: Growing::new(dir.events()),
         rest: Vec::new(),
@@ -111,7 +113,7 @@ pub(super) async fn events(
     };
     let source = Output {
         shared: Arc::clone(&shared),
-        run: id,
+        run: run.id,
         part: lines,
     };
     Ok(stream(
@@ -133,9 +135,9 @@ pub(super) async fn log(
     id: Id,
     query: Result<Query<LogQuery>, QueryRejection>,
 ) -> Result<Response, Failed> {
-    let id = existing(&shared, &checked_id(id)?)?;
+    let run = existing(&shared, &checked_id(id)?)?;
     let query = checked_query(query)?;
-    let dir = RunDir::new(&shared.project.runs(), &id);
+    let dir = RunDir::new(&shared.project.runs(), &run.id);
     let path = match query.stream.as_deref() {
         None | Some("out") => dir.out_log(),
         Some("err") => dir.err_log(),
@@ -144,9 +146,10 @@ pub(super) async fn log(
             return Err(Failed::field("stream", "unknown_word", message));
         }
     };
+    must_be_there(&run, &dir, &path)?;
     let source = Output {
         shared: Arc::clone(&shared),
-        run: id,
+        run: run.id,
         part: Growing::new(path),
     };
     Ok(stream(
@@ -155,12 +158,35 @@ pub(super) async fn log(
     ))
 }
 
-fn existing(shared: &Shared, prefix: &str) -> Result<RunId, Failed> {
+fn existing(shared: &Shared, prefix: &str) -> Result<Run, Failed> {
     let id = find(shared, prefix)?;
-    match shared.read(|reader| reader.run(&id))? {
-        Some(run) => Ok(run.id),
-        None => Err(Failed::not_found("run", id.as_str())),
+    shared
+        .read(|reader| reader.run(&id))?
+        .ok_or_else(|| Failed::not_found("run", id.as_str()))
+}
+
+/// An agent that said nothing and one whose words are gone must not look alike.
+fn must_be_there(run: &Run, dir: &RunDir, file: &Path) -> Result<(), Failed> {
+    let is_gone = |path: &Path| matches!(path.try_exists(), Ok(false));
+    let is_made = match run.status().is_final() {
+        true => run.started_at.is_some(),
+        // Its files are being made, but not its directory any more.
+        false => run.started_at.is_some() && is_gone(dir.path()),
+    };
+    if !is_made || !is_gone(file) {
+        return Ok(());
     }
+    let message = format!(
+        "what {} wrote is gone: {} was removed",
+        run.id,
+        file.display()
+    );
+    Err(
+        Failed::new(StatusCode::NOT_FOUND, "output_gone", message).hint(format!(
+            "'orch show {}' says what is recorded of it",
+            run.id
+        )),
+    )
 }
 
 fn moment(text: &str) -> Result<jiff::Timestamp, Failed> {

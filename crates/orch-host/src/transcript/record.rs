@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use orch_core::Timestamp;
+
 use crate::adapter::AgentEvent;
 
 /// Appends the line of one event to `out`.
@@ -14,13 +16,14 @@ pub(super) fn write(out: &mut Vec<u8>, seq: u64, time: &str, event: &AgentEvent,
     .expect("writing to memory does not fail");
 }
 
-/// The time of a line of `events.jsonl`, if the line is one with this number.
-pub(super) fn time_of(line: &[u8], seq: u64) -> Option<&str> {
+/// The time of a line of `events.jsonl`, as it is written and what it means, if the line is one with
+/// this number.
+pub(super) fn time_of(line: &[u8], seq: u64) -> Option<(&str, Timestamp)> {
     let rest = line.strip_prefix(format!(r#"{{"seq":{seq},"time":""#).as_bytes())?;
     let length = rest.iter().position(|&byte| byte == b'"')?;
     let time = std::str::from_utf8(&rest[..length]).ok()?;
-    time.parse::<jiff::Timestamp>().ok()?;
-    Some(time)
+    let moment = time.parse::<jiff::Timestamp>().ok()?;
+    Some((time, Timestamp(moment.as_millisecond())))
 }
 
 /// Whether a line of `events.jsonl` with this number and time tells where a block of lines lies.
@@ -41,8 +44,6 @@ pub(super) fn end_of(line: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use orch_core::Timestamp;
-
     use super::*;
     use crate::adapter::EventType;
     use crate::time::rfc3339;
@@ -64,7 +65,11 @@ mod tests {
         let text = String::from_utf8(line.clone()).unwrap();
         let expected = r#"{"seq":7,"time":"2026-11-22T16:15:03.004Z","type":"text","data":{ "a" :1},"end":12}"#;
         assert_eq!(text.trim_end(), expected);
-        assert_eq!(time_of(&line, 7), Some("2026-11-22T16:15:03.004Z"));
+        let moment = Timestamp(1_795_364_103_004);
+        assert_eq!(
+            time_of(&line, 7),
+            Some(("2026-11-22T16:15:03.004Z", moment))
+        );
         assert_eq!(time_of(&line, 8), None);
         assert_eq!(end_of(&line), Some(12));
         assert_eq!(end_of(&line[..line.len() - 1]), None);

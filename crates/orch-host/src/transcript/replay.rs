@@ -175,9 +175,13 @@ impl Replay<'_> {
     /// Whether `line` is what has to come next.
     fn meets(&mut self, line: &[u8], scratch: &mut Vec<u8>) -> io::Result<bool> {
         let seq = self.state.seq + 1;
-        let (Some(time), Some(end)) = (record::time_of(line, seq), record::end_of(line)) else {
+        let Some((time, moment)) = record::time_of(line, seq) else {
             return Ok(false);
         };
+        let Some(end) = record::end_of(line) else {
+            return Ok(false);
+        };
+        self.state.teller.flood.refill(moment);
         if self.expected.is_empty() {
             if self.state.cut {
                 return Ok(false);

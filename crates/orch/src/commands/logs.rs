@@ -22,6 +22,8 @@ use crate::untrusted::Untrusted;
 
 /// How long a follower waits before it looks whether there is anything to wait for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What orch calls it when the words of a run were removed.
+const GONE: &str = "output_gone";
 /// Most runs of a task or agent that are read.
 const RUNS_MOST: u32 = 10_000;
 
@@ -161,9 +163,17 @@ impl<'a> Reading<'a> {
         }
         let known = known.unwrap_or(0);
         let read = if self.args.raw || self.args.stderr {
-            self.bytes(client, run, known)?
+            self.bytes(client, run, known)
         } else {
-            self.events(client, run, known)?
+            self.events(client, run, known)
+        };
+        let read = match read {
+            // Of several, those that are there are shown.
+            Err(error) if error.code == GONE && self.args.run.is_none() => {
+                self.printer.warn(&error.message);
+                known
+            }
+            read => read?,
         };
         self.read.insert(run.id.clone(), read);
         Ok(())

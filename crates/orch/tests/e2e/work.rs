@@ -89,6 +89,84 @@ fn a_dirty_checkout_is_never_overwritten() {
     assert_eq!(project.task(&task)["status"], "done");
 }
 
+/// Who reviews is told before the word is given that not all of the work can land.
+#[test]
+fn work_that_could_not_be_committed_is_said_before_it_is_approved() {
+    let project = Project::new(
+        "[agents.filtered]\nadapter = \"shell\"\ncommand = \"\"\"
+echo kept > kept.txt; git add kept.txt; git commit -qm kept
+echo '* filter=none' > .gitattributes; echo left > left.txt\"\"\"\n",
+    );
+    project.git(&["config", "filter.none.clean", "false"]);
+    project.git(&["config", "filter.none.required", "true"]);
+    let task = project.add("leaves something", &[]);
+    // Something is left for a person, and no more than that.
+    project.output(&["serve", "--once"]);
+    let shown = project.task(&task);
+    assert_eq!(
+        (text(&shown, "status"), text(&shown["wait"], "code")),
+        ("review", "landing_blocked"),
+        "{shown}"
+    );
+    let why = project.ok(&["why", &task]);
+    assert!(why.contains("not all of its work is in a commit"), "{why}");
+    project.ok(&["task", "approve", &task]);
+    assert_eq!(project.task(&task)["status"], "done");
+    assert!(project.root().join("kept.txt").exists());
+}
+
+/// An agent does not speak for the person who reviews, nor does it say who works.
+#[test]
+fn an_agent_gives_no_word_of_the_person_who_reviews() {
+    let agents = "[agents.own]\nadapter = \"shell\"\ncommand = \"\"\"
+other=$(ORCH task list --status review -q)
+for words in 'task approve' 'task reject -r no' 'task resume -m go'; do
+  env -u ORCH_RUN_ID ORCH $words $other > /dev/null 2>&1; echo $words: $?
+done
+for words in 'config set defaults.review auto' 'agent disable own' \
+    'agent add x --adapter shell --command id' 'task list'; do
+  env -u ORCH_RUN_ID ORCH $words > /dev/null 2>&1; echo $words: $?
+done\"\"\"\n"
+        .replace("ORCH ", concat!(env!("CARGO_BIN_EXE_orch"), " "));
+    let project = Project::new(&agents);
+    let other = project.add("waits for a person", &[]);
+    project.ok(&["serve", "--once"]);
+    let before = fs::read_to_string(project.root().join("orch.toml")).unwrap();
+
+    let task = project.add("speaks for a person", &[]);
+    project.ok(&["serve", "--once"]);
+    let run = project.last_run(&task);
+    let said: Vec<&str> = text(&run, "result").lines().collect();
+    let (refused, looked) = said.split_at(said.len() - 1);
+    assert_eq!(refused.len(), 6, "{run}");
+    assert!(refused.iter().all(|line| line.ends_with(": 6")), "{run}");
+    assert_eq!(looked, ["task list: 0"]);
+    assert_eq!(project.task(&other)["status"], "review");
+    let after = fs::read_to_string(project.root().join("orch.toml")).unwrap();
+    assert_eq!(before, after);
+}
+
+/// An agent that said nothing and one whose words are gone do not look alike.
+#[test]
+fn words_that_are_gone_are_not_silence() {
+    let project = Project::new("[agents.quiet]\nadapter = \"shell\"\ncommand = \"true\"\n");
+    let task = project.add("says nothing", &[]);
+    project.ok(&["serve", "--once"]);
+    let run = project.last_run(&task);
+    let id = text(&run, "id");
+    for more in [&["--raw"][..], &["--stderr"], &["-f"], &[]] {
+        project.ok(&[&["logs", id][..], more].concat());
+    }
+    fs::remove_dir_all(project.run_dir(&run)).unwrap();
+    for more in [&["--raw"][..], &["--stderr"], &["-f"], &["--json"], &[]] {
+        let said = project.fails(3, &[&["logs", id][..], more].concat());
+        assert!(said.contains("is gone"), "{more:?}: {said}");
+    }
+    let several = project.output(&["logs", "--task", &task]);
+    assert!(several.status.success());
+    assert!(String::from_utf8_lossy(&several.stderr).contains("is gone"));
+}
+
 #[test]
 fn a_dependant_starts_from_what_landed() {
     let project = Project::new(

@@ -26,9 +26,13 @@ use crate::args::{Agent, AgentSettings};
 use crate::context::Context;
 use crate::error::{Result, UserError};
 use crate::exit::Ending;
+use crate::person;
 
 /// Runs a verb.
 pub fn run(context: &Context, command: &Agent) -> Result<Ending> {
+    if changes(command) {
+        person::required()?;
+    }
     match command {
         Agent::Add(args) => add::run(context, args),
         Agent::List => list::run(context),
@@ -40,6 +44,15 @@ pub fn run(context: &Context, command: &Agent) -> Result<Ending> {
         Agent::Remove(args) => remove::run(context, args),
         Agent::Enable(args) => enable::run(context, args),
         Agent::Disable(args) => disable::run(context, args),
+    }
+}
+
+/// Whether it says who works, and how. What is to be agreed to asks for a person itself.
+const fn changes(command: &Agent) -> bool {
+    match command {
+        Agent::Add(_) | Agent::Edit(_) | Agent::Remove(_) => true,
+        Agent::Enable(_) | Agent::Disable(_) => true,
+        Agent::List | Agent::Adapters | Agent::Test(_) | Agent::Trust(_) | Agent::Show(_) => false,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::args::AgentTrust;
 use crate::context::Context;
 use crate::error::{Kind, Result, UserError};
 use crate::exit::Ending;
+use crate::person;
 use crate::printer::{Label, Printer};
 use crate::table::{Cell, Table};
 
@@ -27,7 +28,7 @@ pub fn run(context: &Context, args: &AgentTrust) -> Result<Ending> {
     let agreed = !args.list && !unknown.is_empty();
     let mut released = 0;
     if agreed {
-        refuse_agents()?;
+        person::required()?;
         if !args.yes {
             show(printer, &unknown)?;
             ask(unknown.len())?;
@@ -66,21 +67,6 @@ fn tell(context: &Context, project: &Project) -> u64 {
 fn failed(error: consent::SurveyError) -> UserError {
     let message = "the repository's configuration of agents cannot be looked at";
     UserError::new(Kind::Internal, "consent", message).caused_by(&error)
-}
-
-/// An agent must not agree to what it has written itself.
-fn refuse_agents() -> Result<()> {
-    let unknown = |error: std::io::Error| {
-        UserError::io("cannot tell whether an agent has started this", &error)
-    };
-    match consent::is_agents_own().map_err(unknown)? {
-        false => Ok(()),
-        true => Err(UserError::new(
-            Kind::NotAllowed,
-            "not_allowed",
-            "a person must agree to this, and this was started by an agent",
-        )),
-    }
 }
 
 fn object(content: &Content, agreed: bool) -> Value {

@@ -22,12 +22,20 @@ use crate::args::{Task, TaskIds};
 use crate::context::Context;
 use crate::error::{Kind, Result, UserError};
 use crate::exit::Ending;
+use crate::person;
 use crate::printer::Printer;
 use crate::suggest;
 use crate::untrusted::Untrusted;
 
 /// Runs a verb.
 pub fn run(context: &Context, command: &Task) -> Result<Ending> {
+    // The words of who reviews.
+    if matches!(
+        command,
+        Task::Approve(_) | Task::Reject(_) | Task::Resume(_)
+    ) {
+        person::required()?;
+    }
     match command {
         Task::Add(args) => add::run(context, args),
         Task::List(args) => list::run(context, args),
