@@ -399,6 +399,10 @@ struct OwnReader {
     verdict: Option<bool>,
     /// The limit that stops it, as long as it has not gone on.
     limit: Option<Limit>,
+    /// The line that told of a limit would have ended the run.
+    limit_ends: bool,
+    /// Endings that came after the first.
+    further_endings: u64,
     not_understood: u64,
 }
 
@@ -413,6 +417,8 @@ impl OwnReader {
             usage: Usage::default(),
             verdict: None,
             limit: None,
+            limit_ends: false,
+            further_endings: 0,
             not_understood: 0,
         }
     }
@@ -434,8 +440,18 @@ impl OwnReader {
         if let Some(said) = string(value, &definition.text) {
             tell(EventType::Text, &said);
         }
-        if let Some(said) = string(value, &definition.error) {
-            tell(EventType::Error, &said);
+        let error = string(value, &definition.error);
+        if let Some(said) = &error {
+            tell(EventType::Error, said);
+        }
+        let rule = definition.success.as_ref();
+        if self.verdict.is_some() {
+            // The first word decides, whatever is said after it, and however soon it is stopped.
+            let is_ending = rule.and_then(|rule| rule.judge(value)).is_some();
+            self.further_endings += u64::from(is_ending);
+            return events;
+        }
+        if let Some(said) = error {
             self.error = Some(excerpt(&said, MESSAGE_CHARS));
         }
         if let Some(said) = string(value, &definition.result) {
@@ -452,11 +468,14 @@ impl OwnReader {
             .and_then(|path| at(value, path)?.as_f64());
         let cost = cost.filter(|cost| cost.is_finite() && *cost >= 0.0);
         usage.cost_usd = cost.or(usage.cost_usd);
-        // The first word decides, whatever is said after it.
-        if self.verdict.is_none() {
-            events.extend(self.heed_limit(value));
-            let rule = self.definition.success.as_ref();
-            self.verdict = rule.and_then(|rule| rule.judge(value));
+        let verdict = rule.and_then(|rule| rule.judge(value));
+        match self.heed_limit(value) {
+            // Its program may try again by itself, as long as it is let.
+            Some(limit) => {
+                events.push(limit);
+                self.limit_ends = verdict.is_some();
+            }
+            None => self.verdict = verdict,
         }
         events
     }
@@ -515,7 +534,7 @@ impl Reader for OwnReader {
     }
 
     fn terminal_seen(&self) -> bool {
-        self.verdict.is_some()
+        self.verdict.is_some() || self.limit_ends
     }
 
     fn summary(&self) -> Summary {
@@ -524,6 +543,12 @@ impl Reader for OwnReader {
             let count = self.not_understood;
             warnings.push(format!(
                 "lines of its output that were no JSON objects: {count}"
+            ));
+        }
+        if self.further_endings > 0 {
+            let count = self.further_endings;
+            warnings.push(format!(
+                "it told of its end again, which counts for nothing: {count} times"
             ));
         }
         if !self.is_known {
@@ -673,7 +698,7 @@ mod tests {
             (usage.input_tokens, usage.output_tokens, usage.cost_usd),
             (Some(5), Some(7), Some(0.5))
         );
-        assert_eq!(summary.warnings.len(), 1);
+        assert_eq!(summary.warnings.len(), 2);
     }
 
     #[test]
@@ -738,6 +763,8 @@ mod tests {
             verdict(&[limit, goes_on, failed]),
             Verdict::Error { .. }
         ));
+        // The program got through after all, by the very field that told of the limit.
+        assert_eq!(verdict(&[at_once, done]), Verdict::Success);
         // What is said after the end changes nothing.
         assert!(matches!(verdict(&[failed, limit]), Verdict::Error { .. }));
         assert_eq!(verdict(&[done, limit]), Verdict::Success);
@@ -747,6 +774,25 @@ mod tests {
             summary.verdict,
             Verdict::Limited { message, .. } if message == "slow down"
         ));
+    }
+
+    /// How soon the program is stopped after its end must not decide what is recorded.
+    #[test]
+    fn what_comes_after_the_end_is_not_recorded() {
+        let line = |status: &str, last: &str, tokens: u32| {
+            format!(r#"{{"status":"{status}","final":"{last}","usage":{{"in":{tokens}}}}}"#)
+        };
+        let (first, second) = (line("ok", "A", 1), line("bad", "B", 999));
+        let after = r#"{"final":"C","usage":{"in":5},"problem":"late"}"#;
+        let alone = told(&definition(), &[&first]).1;
+        let summary = told(&definition(), &[&first, &second, after]).1;
+        assert_eq!(summary.verdict, Verdict::Success);
+        assert_eq!(summary.result.as_deref(), Some("A"));
+        assert_eq!(summary.usage, alone.usage);
+        assert_eq!(summary.warnings.len(), 1, "{:?}", summary.warnings);
+        let failed = told(&definition(), &[&second, &first]).1;
+        assert!(matches!(failed.verdict, Verdict::Error { .. }));
+        assert_eq!(failed.result.as_deref(), Some("B"));
     }
 
     #[test]
