@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use orch_api::client::Client;
 use orch_core::TaskId;
 use orch_core::wait::Service;
+use orch_host::supervise;
 use orch_store::sqlite::{SqliteStore, log_of};
 use orch_store::{Reader, Store};
 use tower::ServiceExt;
@@ -233,19 +234,15 @@ fn take_lock_after_commands(project: &Project, purpose: &str) -> Result<StateLoc
     }
 }
 
-/// Whether a holder has the lock for milliseconds only: a command that works alone, or what a
-/// daemon was just starting when it was killed. Until such a process executes its command it has
-/// open whatever the daemon had, and the lock says the name of one that is gone.
+/// Whether a holder has the lock for a moment only: a command that works alone, a daemon that is
+/// being killed, or what a daemon was just starting when it was killed. Until such a process
+/// executes its command it has open whatever the daemon had, and the lock says the name of one that
+/// is gone.
 fn is_letting_go(holder: &str) -> bool {
     let pid = holder
         .rsplit_once("pid ")
         .and_then(|(_, pid)| pid.parse().ok());
-    let pid = pid.and_then(rustix::process::Pid::from_raw);
-    let is_gone = |pid| {
-        let asked = rustix::process::test_kill_process(pid);
-        asked == Err(rustix::io::Errno::SRCH)
-    };
-    holder.starts_with(COMMAND) || pid.is_some_and(is_gone)
+    holder.starts_with(COMMAND) || pid.is_some_and(supervise::is_ending)
 }
 
 fn take_lock(project: &Project, purpose: &str) -> Result<StateLock, StartError> {

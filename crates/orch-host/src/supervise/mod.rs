@@ -49,7 +49,7 @@ pub use crate::shim::{Limiter, directory_of, shim_main};
 pub use ancestry::is_within_run;
 pub use launch::{LaunchError, Launcher, SHIM_COMMAND, forestall};
 pub use news::{News, NewsListener, NewsQuit, What};
-pub use process::present_boot;
+pub use process::{is_ending, present_boot};
 pub use reaper::{OwnedChild, become_subreaper, reap_orphans, spawn_owned, strays};
 pub(crate) use reaper::{exit_of, exit_told};
 pub use record::{ExitRecord, Leaked, Source};

@@ -213,6 +213,7 @@ pub(crate) fn boot_id() -> String {
     BOOT.get_or_init(system::boot_id).clone()
 }
 
+pub use system::is_ending;
 pub(crate) use system::{is_called, is_marked, is_program, marked, read, supervising, table};
 
 #[cfg(target_os = "linux")]
@@ -241,6 +242,37 @@ mod system {
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a process has ended, is ending, or is to be killed as soon as it is its turn: what
+    /// it holds is let go of without its doing.
+    #[must_use]
+    pub fn is_ending(pid: i32) -> bool {
+        /// `PF_EXITING` among the flags of the ninth field.
+        const EXITING: u64 = 4;
+        /// SIGKILL among pending signals.
+        const KILL: u64 = 1 << 8;
+        let file = |name: &str| match std::fs::read(format!("/proc/{pid}/{name}")) {
+            Err(error) if is_gone(&error) => None,
+            read => Some(read.unwrap_or_default()),
+        };
+        let (Some(stat), Some(status)) = (file("stat"), file("status")) else {
+            return true;
+        };
+        let stat = String::from_utf8_lossy(&stat);
+        let flags = || {
+            let (_, fields) = stat.rsplit_once(") ")?;
+            fields.split(' ').nth(6)?.parse::<u64>().ok()
+        };
+        let status = String::from_utf8_lossy(&status);
+        let pending = status.lines().filter_map(|line| {
+            let (name, mask) = line.split_once(':')?;
+            let is_pending = matches!(name, "SigPnd" | "ShdPnd");
+            is_pending.then(|| u64::from_str_radix(mask.trim(), 16).ok())?
+        });
+        parse(stat.as_bytes()).is_some_and(|process| process.zombie)
+            || flags().is_some_and(|flags| flags & EXITING != 0)
+            || pending.fold(0, std::ops::BitOr::bitor) & KILL != 0
     }
 
     fn is_gone(error: &io::Error) -> bool {
@@ -385,6 +417,12 @@ mod system {
         }
     }
 
+    /// Whether a process has ended.
+    #[must_use]
+    pub fn is_ending(pid: i32) -> bool {
+        matches!(read(pid), Ok(None))
+    }
+
     pub(crate) fn table() -> io::Result<Vec<Process>> {
         Ok(Vec::new())
     }
@@ -426,6 +464,23 @@ mod tests {
             cpu_ticks: 0,
             name: "x".into(),
         }
+    }
+
+    /// What was killed is ending from then on, also before it has come to it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_is_killed_is_ending_until_it_is_gone_and_after_it() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!is_ending(pid));
+        child.kill().unwrap();
+        assert!(is_ending(pid), "killed, or a zombie by now");
+        child.wait().unwrap();
+        assert!(is_ending(pid), "gone");
+        assert!(!is_ending(rustix::process::getpid().as_raw_pid()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) fn write(out: &mut Vec<u8>, seq: u64, time: &str, event: &AgentEvent,
     .expect("writing to memory does not fail");
 }
 
-/// The time of a line of `events.jsonl`, as it is written and what it means, if the line is one with
+/// The time of a line of `events.jsonl`, as written and what it means, if the line is one with
 /// this number.
 pub(super) fn time_of(line: &[u8], seq: u64) -> Option<(&str, Timestamp)> {
     let rest = line.strip_prefix(format!(r#"{{"seq":{seq},"time":""#).as_bytes())?;
