@@ -23,6 +23,7 @@ mod count;
 mod discard;
 mod include;
 mod land;
+mod moved;
 mod prepare;
 mod reflog;
 mod rescue;
@@ -188,7 +189,8 @@ enum Found {
 impl Workspaces {
     /// Worktrees of `repository` in `worktrees_dir`, which is created when needed, landing on
     /// `target`. What is taken away goes to `trash`, which is on the same file system. Removes what
-    /// killed processes left in `worktrees_dir`.
+    /// killed processes left in `worktrees_dir`, and tells git of worktrees there that were moved
+    /// with the repository.
     #[must_use]
     pub fn new(
         repository: Repository,
@@ -205,6 +207,7 @@ impl Workspaces {
         };
         if !worktrees_dir.is_symlink() {
             crate::git::sweep_views(&workspaces.nursery());
+            moved::mend(workspaces.repository.common_dir(), worktrees_dir);
         }
         workspaces
     }

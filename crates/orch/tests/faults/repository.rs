@@ -50,12 +50,20 @@ fn a_worktree_that_is_removed_under_its_agent_is_named() {
 
 /// Fault 36. Injected: the repository is moved away while a daemon serves it and an agent works.
 /// Held: the daemon names what is gone and ends with a code that is not 0; the agent goes on, and
-/// its end is recorded where the repository is now; a daemon that is started there finds it.
+/// its end is recorded where the repository is now; a daemon that is started there finds it, and
+/// the work in a worktree that was moved along lands.
 ///
 /// Promises 12, 25.
 #[test]
 fn a_repository_that_is_moved_is_served_again_where_it_is() {
-    let agents = WORKER.replace("[defaults]\n", "[defaults]\nworkspace = \"shared\"\n");
+    for workspace in ["shared", "worktree"] {
+        move_with_an_agent(workspace);
+    }
+}
+
+fn move_with_an_agent(workspace: &str) {
+    let defaults = format!("[defaults]\nworkspace = \"{workspace}\"\n");
+    let agents = WORKER.replace("[defaults]\n", &defaults);
     let (project, outside) = (Project::new(&agents), Outside::new());
     let mut served = project.serve_with(&[], &outside.environment());
     let task = project.add("goes on", &[]);
@@ -82,7 +90,8 @@ fn a_repository_that_is_moved_is_served_again_where_it_is() {
     assert!(ended.status.success(), "{ended:?}");
     let shown = daemon(&["task", "show", &task, "--json"]);
     let task: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
-    assert_eq!(task["status"], "done", "{task}");
+    assert_eq!(task["status"], "done", "{workspace}: {task}");
+    assert!(elsewhere.join("made.txt").exists(), "{workspace}");
     assert_eq!(outside.ledger().matches("start ").count(), 1);
 }
 
