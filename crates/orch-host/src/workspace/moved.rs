@@ -1,9 +1,9 @@
 //! Worktrees of a repository that was moved together with them.
 //!
-//! Git notes where each worktree lies by its full path, and the worktree where git's notes lie. After a
-//! move both are wrong, and git takes the worktree for a stranger. `git worktree repair` mends that
-//! by what the worktree says; here what counts is git's own notes, since an agent can write in its
-//! worktree. This file must not know what the worktrees hold.
+//! Git notes where each worktree lies by its full path, and the worktree where git's notes lie.
+//! After a move both are wrong, and git takes the worktree for a stranger. `git worktree repair`
+//! mends that by what the worktree says; here what counts is git's own notes, since an agent can
+//! write in its worktree. This file must not know what the worktrees hold.
 
 use std::ffi::OsStr;
 use std::fs;
