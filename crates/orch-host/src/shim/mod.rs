@@ -164,7 +164,7 @@ fn supervise(dir: &Dir, spec: &Spec, signals: &Signals, teller: &Teller<'_>) -> 
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return None,
         Err(error) => return Some(not_started(spec, unprepared("its launch gate", &error))),
     }
-    if signals.take_stops() > 0 {
+    if signals.take_stop() {
         return Some(not_started(spec, stopped_before_start()));
     }
     // From here on nobody can tell by its absence that the agent was never started.

@@ -53,13 +53,13 @@ impl Signals {
             Err(error) => return Err(error.into()),
         }
         // What is in here is looked up after this, so nothing that comes later is missed.
-        count(&self.children);
+        drain(&self.children);
         Ok(())
     }
 
-    /// How many requests to stop have come since the last call.
-    pub(super) fn take_stops(&self) -> usize {
-        count(&self.stops)
+    /// Whether a request to stop has come since the last call.
+    pub(super) fn take_stop(&self) -> bool {
+        drain(&self.stops)
     }
 }
 
@@ -70,13 +70,14 @@ fn stream_of(signal: i32) -> io::Result<UnixStream> {
     Ok(read)
 }
 
-fn count(mut stream: &UnixStream) -> usize {
-    let mut total = 0;
+/// Whether anything was in it.
+fn drain(mut stream: &UnixStream) -> bool {
+    let mut any = false;
     let mut bytes = [0; 64];
-    while let Ok(length @ 1..) = stream.read(&mut bytes) {
-        total += length;
+    while let Ok(1..) = stream.read(&mut bytes) {
+        any = true;
     }
-    total
+    any
 }
 
 pub(super) fn timespec(duration: Duration) -> Timespec {

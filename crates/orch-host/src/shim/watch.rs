@@ -75,7 +75,7 @@ pub(super) struct Watch<'a> {
     limiter: Limiter,
     stage: Stage,
     enforced: Option<Enforced>,
-    stops: usize,
+    stopped: bool,
     warnings: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ impl<'a> Watch<'a> {
             limiter: Limiter::new(&spec.limits),
             stage: Stage::Working,
             enforced: None,
-            stops: 0,
+            stopped: false,
             warnings: Vec::new(),
         }
     }
@@ -130,7 +130,7 @@ impl<'a> Watch<'a> {
         End {
             exit: reaped.exit,
             enforced: self.enforced,
-            stopped: self.stops > 0,
+            stopped: self.stopped,
             finished_at: reaped.at,
             active: reaped.active,
             cpu_ticks: reaped.cpu_ticks,
@@ -141,19 +141,12 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// However often it is asked, the grace runs from the first time: who asks again, as a daemon
+    /// does that was started meanwhile, cannot know whether it was asked before.
     fn heed_stops(&mut self) {
-        let more = self.signals.take_stops();
-        if more == 0 {
-            return;
-        }
-        let is_first = self.stops == 0 && more == 1;
-        self.stops += more;
-        if is_first {
+        if self.signals.take_stop() {
+            self.stopped = true;
             self.ask();
-        } else {
-            self.stage = Stage::Asked {
-                kill_at: Instant::now(),
-            };
         }
     }
 
@@ -168,7 +161,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Asks the agent to leave. Its whole group, because a launcher may not pass a signal on;
+    /// Asks the agent to leave, unless that was done.
+    /// Its whole group, because a launcher may not pass a signal on;
     /// and awake, because a stopped process handles none.
     fn ask(&mut self) {
         if matches!(self.stage, Stage::Asked { .. }) {
@@ -258,14 +252,16 @@ impl<'a> Watch<'a> {
         cfg!(target_os = "linux").then_some(process.cpu_ticks)
     }
 
-    /// Gives what the agent left behind its grace, then kills it.
+    /// Gives what the agent left behind its grace, then kills it. Only a first request to stop ends
+    /// that grace.
     fn end_leaked(&mut self) -> Killed {
         let until = later(
             Instant::now(),
             Duration::from_millis(self.limits.leak_grace_ms),
         );
         while reap() {
-            if Instant::now() >= until || self.signals.take_stops() > 0 {
+            let is_first_stop = self.signals.take_stop() && !self.stopped;
+            if is_first_stop || Instant::now() >= until {
                 return self.kill_descendants();
             }
             self.sleep(Some(until));

@@ -16,8 +16,8 @@ use crate::run_dir::{RunDir, name};
 /// Who was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopSent {
-    /// The shim: it gives the agent its grace, and kills it at once when asked again. The end
-    /// comes as any other.
+    /// The shim: it gives the agent its grace, which runs from the first request. The end comes
+    /// as any other.
     Shim,
     /// There is no shim that could record an end; the agent's whole tree was killed.
     Killed {
@@ -31,8 +31,9 @@ pub enum StopSent {
     Nothing,
 }
 
-/// Asks a run to end. A second request makes the shim kill the agent at once. Blocks for at
-/// most a few seconds, and only where no shim can record the end any more.
+/// Asks a run to end. May be repeated: while its shim lives the agent keeps the grace that the
+/// first request gave it. Blocks for at most a few seconds, and only where no shim can record the
+/// end any more.
 ///
 /// # Errors
 /// The directory or the process table could not be read, or a signal was refused.

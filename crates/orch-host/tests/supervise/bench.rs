@@ -10,8 +10,8 @@ use orch_core::run::{Exit, Failure, FailureCode};
 use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{
-    ExitRecord, Launcher, Limits, News, NewsListener, SHIM_COMMAND, Spec, Standing, StopSignal,
-    What, inspect, present_boot, stop,
+    ExitRecord, Launcher, Limits, News, NewsListener, SHIM_COMMAND, Spec, Standing, StopSent,
+    StopSignal, What, inspect, present_boot, stop,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -168,13 +168,13 @@ impl Bench {
     }
 }
 
-/// A test that fails leaves nothing running: the first request asks, the second kills.
+/// A test that fails leaves nothing running, and waits for no grace.
 impl Drop for Bench {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            for _ in 0..2 {
-                let _ = stop(&self.dir);
-            }
+        if std::thread::panicking() && matches!(stop(&self.dir), Ok(StopSent::Shim)) {
+            let _ = kill_process(pid(self.shim_pid()), Signal::KILL);
+            self.wait_for_lock();
+            let _ = stop(&self.dir);
         }
     }
 }

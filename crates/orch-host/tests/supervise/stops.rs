@@ -17,7 +17,8 @@ crate::tests![
     a_stop_is_a_request,
     an_agent_may_be_interrupted_instead_of_terminated,
     a_tree_of_more_processes_than_descriptors_is_killed,
-    a_second_stop_kills_at_once,
+    a_repeated_stop_leaves_the_agent_its_grace,
+    a_repeated_stop_does_not_put_the_end_off,
     a_stopped_process_can_be_stopped,
     signals_that_are_not_a_stop_do_not_end_a_shim,
     a_stop_reaches_a_tree_without_a_shim,
@@ -138,10 +139,12 @@ fn a_tree_of_more_processes_than_descriptors_is_killed() {
     assert_eq!(children.iter().filter(|it| is_alive(**it)).count(), 0);
 }
 
-fn a_second_stop_kills_at_once() {
+/// A daemon that was started meanwhile asks again, because it cannot know what the one before did.
+fn a_repeated_stop_leaves_the_agent_its_grace() {
     let bench = Bench::new();
     let mut fifo = bench.fifo();
-    let script = "trap 'echo heard > fifo' TERM; echo ready > fifo; while :; do sleep 0.05; done";
+    let script = "trap 'echo heard > fifo; sleep 0.5; exit 8' TERM; echo ready > fifo; \
+                  while :; do sleep 0.05; done";
     let mut spec = bench.shell(script);
     spec.limits.stop_grace_ms = 600_000;
     bench.launch(&spec);
@@ -149,7 +152,23 @@ fn a_second_stop_kills_at_once() {
     bench.started();
     stop(&bench.dir).unwrap();
     assert_eq!(fifo.line(), "heard");
-    assert!(matches!(bench.inspect(), Standing::Running { .. }));
+    assert_eq!(stop(&bench.dir).unwrap(), StopSent::Shim);
+    bench.ended();
+    let record = bench.record();
+    assert_eq!((record.exit, record.stopped), (Exit::Code(8), true));
+}
+
+fn a_repeated_stop_does_not_put_the_end_off() {
+    let bench = Bench::new();
+    let mut fifo = bench.fifo();
+    let script = "trap 'echo heard > fifo' TERM; echo ready > fifo; while :; do sleep 0.05; done";
+    let mut spec = bench.shell(script);
+    spec.limits.stop_grace_ms = 300;
+    bench.launch(&spec);
+    assert_eq!(fifo.line(), "ready");
+    bench.started();
+    stop(&bench.dir).unwrap();
+    assert_eq!(fifo.line(), "heard");
     stop(&bench.dir).unwrap();
     bench.ended();
     let record = bench.record();

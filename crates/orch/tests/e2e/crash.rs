@@ -117,6 +117,44 @@ fn check_recorded(project: &Project, tasks: &[String]) {
     }
 }
 
+/// Fault 1. Injected: the daemon is killed while an agent that was cancelled tidies up, and a new one is
+/// started. Held: the agent has its whole grace and ends by itself, though the new daemon asks again.
+#[test]
+fn a_new_daemon_leaves_an_agent_that_is_being_stopped_its_grace() {
+    let agents = "\
+[agents.tidy]\nadapter = \"shell\"\ncommand = '''
+trap 'echo heard >> \"$LEDGER\"; until [ -e \"$GO\" ]; do sleep 0.05; done; sleep 0.5; \
+echo tidied >> \"$LEDGER\"; exit 8' TERM
+while :; do sleep 0.05; done
+'''\nenv = { GO = \"$GO\", LEDGER = \"$LEDGER\" }\n\
+[agents.quick]\nadapter = \"shell\"\ncommand = \"true\"\n\
+[limits]\nstop_grace = \"10m\"\n\
+[defaults]\nworkspace = \"shared\"\nreview = \"auto\"\n";
+    let project = Project::new(agents);
+    let ledger = project.outside("ledger");
+    let environment = [("GO", project.outside("go")), ("LEDGER", ledger.clone())];
+    let task = project.add("tidies up", &["--agent", "tidy"]);
+    let mut first = project.serve_with(&[], &environment);
+    first.wait_for_events("run_running", 1);
+    project.ok(&["task", "cancel", &task]);
+    orch_field::until_said("heard", 1, || {
+        fs::read_to_string(&ledger).unwrap_or_default()
+    });
+    first.signal(rustix::process::Signal::KILL);
+    drop(first);
+
+    // What the new daemon has to do again comes before what it starts.
+    let mut second = project.serve_with(&[], &environment);
+    project.add("quick", &["--agent", "quick"]);
+    second.wait_for_events("task_done", 1);
+    fs::write(project.outside("go"), "").unwrap();
+    assert_eq!(second.drain(), Some(0));
+    let run = project.last_run(&task);
+    let outcome = (run["status"].as_str(), run["exit_code"].as_i64());
+    assert_eq!(outcome, (Some("cancelled"), Some(8)), "{run}");
+    assert!(fs::read_to_string(&ledger).unwrap().contains("tidied"));
+}
+
 /// Where there is no child subreaper nobody can fetch the status, and the run is lost.
 #[cfg(target_os = "linux")]
 #[test]
