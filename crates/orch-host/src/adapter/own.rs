@@ -496,7 +496,9 @@ impl OwnReader {
             return Some(event);
         }
         let decides = definition.success.as_ref().and_then(|it| it.judge(line));
-        if decides.is_none() && string(line, &definition.text).is_some() {
+        let goes_on = decides.is_none() && string(line, &definition.text).is_some();
+        // Where the limit was the end, last words are no more than that.
+        if goes_on && !self.limit_ends {
             self.limit = None;
         }
         None
@@ -765,6 +767,12 @@ mod tests {
         ));
         // The program got through after all, by the very field that told of the limit.
         assert_eq!(verdict(&[at_once, done]), Verdict::Success);
+        let last_words = r#"{"message":{"parts":[{"text":"I give up"}]}}"#;
+        assert_eq!(until(&[at_once, last_words]), Some(1_790_000_000_000));
+        assert_eq!(
+            until(&[at_once, last_words, failed]),
+            Some(1_790_000_000_000)
+        );
         // What is said after the end changes nothing.
         assert!(matches!(verdict(&[failed, limit]), Verdict::Error { .. }));
         assert_eq!(verdict(&[done, limit]), Verdict::Success);

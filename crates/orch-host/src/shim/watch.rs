@@ -161,9 +161,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Asks the agent to leave, unless that was done.
-    /// Its whole group, because a launcher may not pass a signal on;
-    /// and awake, because a stopped process handles none.
+    /// Asks the agent to leave, unless that was done. Its whole group, because a launcher may not
+    /// pass a signal on; and awake, because a stopped process handles none.
     fn ask(&mut self) {
         if matches!(self.stage, Stage::Asked { .. }) {
             return;

@@ -109,6 +109,10 @@ mod tests {
                 "raw",
                 json!({"oversize_line": {"offset": 7, "length": 9_000_000}}),
             ),
+            (
+                "error",
+                json!({"text": "not orch's words", "lines": {"length": 1, "count": 1}}),
+            ),
         ];
         for (seq, (kind, data)) in (1..).zip(said) {
             let event = AgentEvent {
