@@ -130,20 +130,27 @@ mod tests {
 
     #[test]
     fn who_can_open_none_waits_for_one_that_is_lent() {
+        /// Longer than one that does not wait takes to give up.
+        const WHILE: Duration = Duration::from_millis(200);
         let (refused, is_refused) = mpsc::channel();
         let (lent, is_lent) = mpsc::channel();
+        let (answered, is_answered) = mpsc::channel();
         let readers = &at_most(1, refused);
         thread::scope(|scope| {
-            let first = scope.spawn(move || {
+            scope.spawn(move || {
                 readers.read(|reader| {
                     lent.send(()).unwrap();
                     is_refused.recv().unwrap();
+                    // It has no answer for as long as this is lent.
+                    assert!(is_answered.recv_timeout(WHILE).is_err());
                     reader.last_event()
                 })
             });
             is_lent.recv().unwrap();
-            assert_eq!(last(readers).unwrap(), 0);
-            assert_eq!(first.join().unwrap().unwrap(), 0);
+            let answer = last(readers);
+            // Nobody listens any more, if it has waited.
+            let _ = answered.send(());
+            assert_eq!(answer.unwrap(), 0);
         });
     }
 
