@@ -60,6 +60,11 @@ fn project() -> tempfile::TempDir {
         directory.path(),
         &[&agent[..], &["cat; printf '\\033[2J\\n'"]].concat(),
     );
+    // How full the disk of the test's machine is says nothing of what is tested.
+    good(
+        directory.path(),
+        &["config", "set", "limits.free_space", "0B"],
+    );
     git(&["add", "--all"]);
     git(&["commit", "--quiet", "--message=settings"]);
     directory

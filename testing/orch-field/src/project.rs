@@ -31,10 +31,14 @@ impl Project {
         Self::with_binary(tested_binary(), agents)
     }
 
-    /// The same below this directory, which may be a disk of its own.
+    /// The same below this directory, a disk of its own: how much of it must stay free is what a
+    /// user has who said nothing of it.
     pub fn new_in(place: &Path, agents: &str) -> Self {
         let dir = tempfile::tempdir_in(place).unwrap();
-        Self::with_repository(dir, tested_binary()).with_agents(agents)
+        let project = Self::with_repository(dir, tested_binary());
+        project.ok(&["init", "--name", "test"]);
+        project.write_configuration(&in_project(agents));
+        project
     }
 
     /// The same for any `orch`.
@@ -45,14 +49,17 @@ impl Project {
     fn with_agents(self, agents: &str) -> Self {
         let project = self;
         project.ok(&["init", "--name", "test"]);
-        // In place of what `init` writes: a table may stand in a file only once.
-        let text = format!("[project]\nname = \"test\"\ntarget = \"main\"\n{agents}");
-        project.configure(&text);
+        project.configure(&in_project(agents));
         project
     }
 
-    /// Replaces `orch.toml`.
+    /// Replaces `orch.toml`. How full the disk of the test's machine is says nothing of what is
+    /// tested, so nothing is put off for it.
     pub fn configure(&self, text: &str) {
+        self.write_configuration(&on_any_disk(text));
+    }
+
+    fn write_configuration(&self, text: &str) {
         fs::write(self.root().join("orch.toml"), text).unwrap();
     }
 
@@ -241,6 +248,24 @@ impl Project {
 }
 
 /// The `orch` under test. Cargo says where it is to the integration tests of its package.
+/// These agents in a project that is called as its tests expect. In place of what `init` writes:
+/// a table may stand in a file only once.
+fn in_project(agents: &str) -> String {
+    format!("[project]\nname = \"test\"\ntarget = \"main\"\n{agents}")
+}
+
+/// This configuration with work started on a disk that is nearly full, unless it says otherwise.
+fn on_any_disk(text: &str) -> String {
+    const FLOOR: &str = "[limits]\nfree_space = \"0B\"\n";
+    if text.contains("free_space") {
+        return text.to_owned();
+    }
+    match text.split_once("[limits]\n") {
+        Some((before, after)) => format!("{before}{FLOOR}{after}"),
+        None => format!("{text}\n{FLOOR}"),
+    }
+}
+
 fn tested_binary() -> PathBuf {
     std::env::var_os("CARGO_BIN_EXE_orch")
         .expect("only integration tests of the package 'orch' have a binary to test")

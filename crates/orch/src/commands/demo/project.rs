@@ -20,12 +20,14 @@ const AGENTS: [(&str, &str, u32); 4] = [
 ];
 
 /// What differs from the usual, so that all of it takes seconds.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("project.max_agents", "6"),
     ("defaults.review", "auto"),
     ("retry.base", "200ms"),
     ("limits.leak_grace", "200ms"),
     ("limits.stop_grace", "1s"),
+    // It writes little and is gone in a minute: it is shown on a nearly full disk, too.
+    ("limits.free_space", "0B"),
 ];
 
 /// How long the agent that hangs may hang, milliseconds.
