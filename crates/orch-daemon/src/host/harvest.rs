@@ -233,6 +233,7 @@ impl Machine {
             let warning = format!("its worktree {gone} is gone: what was in no commit is lost");
             report.warnings.push(warning);
         }
+        self.room_again(live, branch)?;
         let saved = self
             .workspaces()
             .and_then(|workspaces| workspaces.save(&live.task.id, branch, &message));
@@ -247,7 +248,9 @@ impl Machine {
             }
         };
         let said = warnings.join("; ");
-        if !warnings.is_empty() && self.lacks_space(&said) {
+        let lacks_space = !warnings.is_empty() && self.lacks_space(&said);
+        live.lacked_room.store(lacks_space, Ordering::Release);
+        if lacks_space {
             return Err(io::Error::new(io::ErrorKind::StorageFull, said));
         }
         if not_kept {
@@ -255,6 +258,28 @@ impl Machine {
         }
         report.warnings.extend(warnings);
         Ok(())
+    }
+
+    /// After a try that found no room: whether there is enough now for all that is to be saved. Git
+    /// leaves behind what it could not write to its end, so that a try without room eats whatever
+    /// room a person makes. What cannot be measured is tried, unless the disk is full.
+    ///
+    /// # Errors
+    /// There is not enough room.
+    fn room_again(&self, live: &LiveRun, branch: &str) -> io::Result<()> {
+        if !live.lacked_room.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let Ok(workspaces) = self.workspaces() else {
+            return Ok(());
+        };
+        match workspaces.cramped(&live.task.id, branch) {
+            Some(cramped) => Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("{cramped}, for its work to be committed: make room"),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Takes in what was saved; returns what a person should know of it. Where work is in no

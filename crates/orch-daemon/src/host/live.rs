@@ -34,6 +34,8 @@ pub(crate) struct LiveRun {
     pub(super) harvesting: AtomicBool,
     /// How often looking after its end has panicked.
     pub(super) panics: AtomicU32,
+    /// The last try to commit its work found no room on the disk.
+    pub(super) lacked_room: AtomicBool,
     /// A look at it waits for a worker or is under way.
     pub(super) sweeping: AtomicBool,
     /// It was asked to stop.
@@ -85,6 +87,7 @@ impl LiveRun {
             removal_told: AtomicBool::new(false),
             harvesting: AtomicBool::new(false),
             panics: AtomicU32::new(0),
+            lacked_room: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
             since: Mutex::new(Instant::now()),
         }

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{Result, patiently, refused, shown};
+use super::{Result, patiently, refused, room, shown};
 use crate::git::{Call, GitError, Oid, View, split_nul};
 
 /// One move of one checkout.
@@ -68,12 +68,46 @@ impl Advance<'_> {
         Ok(None)
     }
 
+    /// Bytes by which the files of this checkout may grow.
+    pub(super) fn room_needed(&self) -> Result<u64> {
+        let changed = self
+            .view
+            .call(["diff-tree", "-r", "-z", "--raw", "--no-abbrev"])
+            .argument("--no-renames")
+            .argument("--ignore-submodules=dirty")
+            .argument(self.from.as_str())
+            .argument(self.to.as_str())
+            .succeed()?;
+        let (old, new) = changed_blobs(&split_nul(&changed.stdout));
+        Ok(self.sizes(&new)?.saturating_sub(self.sizes(&old)?))
+    }
+
+    /// Bytes that these blobs take as files.
+    fn sizes(&self, blobs: &[u8]) -> Result<u64> {
+        if blobs.is_empty() {
+            return Ok(0);
+        }
+        let call = self
+            .view
+            .call(["cat-file", "--batch-check=%(objectsize)"])
+            .input(blobs);
+        let output = call.succeed()?;
+        // An object that is missing is told with words; git says so when it is to be written.
+        let sizes = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .map(room::in_blocks)
+            .fold(0, u64::saturating_add);
+        Ok(sizes)
+    }
+
     /// Whether git would do it. Changes nothing.
     pub(super) fn rehearse(&self) -> std::result::Result<(), GitError> {
         patiently(|| self.read_tree(&["read-tree", "-n", "-m", "-u"])).map(drop)
     }
 
-    /// Does it, or changes nothing.
+    /// Does it. What git refuses changes nothing; where it finds no room, or is stopped, some files
+    /// may be new ones or half of them.
     pub(super) fn perform(&self) -> std::result::Result<(), GitError> {
         patiently(|| self.read_tree(&["read-tree", "-m", "-u"])).map(drop)
     }
@@ -108,6 +142,30 @@ impl Advance<'_> {
     }
 }
 
+/// The names of the blobs that were and that shall be, a line each, of what `diff-tree --raw -z`
+/// lists: `:MODE MODE BLOB BLOB LETTER` and the path in turns.
+fn changed_blobs(listed: &[Vec<u8>]) -> (Vec<u8>, Vec<u8>) {
+    const SUBMODULE: &[u8] = b"160000";
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for entry in listed.iter().step_by(2) {
+        let fields: Vec<&[u8]> = entry.split(|byte| *byte == b' ').collect();
+        let [before, after, was, becomes, ..] = fields[..] else {
+            continue;
+        };
+        for (mode, blob, blobs) in [
+            (before.strip_prefix(b":").unwrap_or(before), was, &mut old),
+            (after, becomes, &mut new),
+        ] {
+            let is_none = blob.iter().all(|byte| *byte == b'0');
+            if mode != SUBMODULE && !is_none {
+                blobs.extend_from_slice(blob);
+                blobs.push(b'\n');
+            }
+        }
+    }
+    (old, new)
+}
+
 /// Whether a directory holds a tracked file.
 fn holds_any(tracked: &BTreeSet<Vec<u8>>, directory: &[u8]) -> bool {
     let inside = [directory, b"/"].concat();
@@ -127,4 +185,28 @@ pub(super) fn added_paths(view: &View, from: &Oid, to: &Oid) -> Result<Vec<Vec<u
         .argument(to.as_str())
         .succeed()?;
     Ok(split_nul(&output.stdout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blobs_are_taken_from_both_sides_and_submodules_are_none() {
+        let (zero, one, two) = ("0".repeat(40), "1".repeat(40), "2".repeat(40));
+        let listed = [
+            format!(":000000 100644 {zero} {one} A"),
+            "new file".to_owned(),
+            format!(":100644 100755 {one} {two} M"),
+            ":100644 100644 1 2 M".to_owned(),
+            format!(":120000 000000 {two} {zero} D"),
+            "link".to_owned(),
+            format!(":160000 160000 {one} {two} M"),
+            "submodule".to_owned(),
+        ]
+        .map(String::into_bytes);
+        let (old, new) = changed_blobs(&listed);
+        assert_eq!(String::from_utf8(old).unwrap(), format!("{one}\n{two}\n"));
+        assert_eq!(String::from_utf8(new).unwrap(), format!("{one}\n{two}\n"));
+    }
 }

@@ -22,7 +22,8 @@ use orch_core::engine::Landing;
 use super::advance::Advance;
 use super::save::commit_tree;
 use super::{
-    Found, Result, WorkspaceError, Workspaces, Worktree, landed_ref, shown, snapshot, task_branch,
+    Cramped, Found, Result, WorkspaceError, Workspaces, Worktree, landed_ref, room, shown,
+    snapshot, task_branch,
 };
 use crate::failpoint::{self, Point};
 use crate::git::{BranchName, GitError, Oid, Place, RefUpdate, View, split_nul};
@@ -219,6 +220,12 @@ impl Workspaces {
                 return Ok(Some(landing));
             }
         }
+        for holder in &holders {
+            let needed = holder.advance(old, new).room_needed()?;
+            if let Some(cramped) = room::cramped(&holder.path, needed) {
+                return Ok(Some(self.no_room(holder, &cramped)));
+            }
+        }
         let landed = landed_ref(task)?;
         let updates = [
             RefUpdate {
@@ -241,11 +248,7 @@ impl Workspaces {
         for holder in &holders {
             if let Err(error) = holder.advance(old, new).perform() {
                 undo(&moved, old, new)?;
-                return Ok(Some(self.not_brought_along(
-                    holder,
-                    error.stderr(),
-                    Vec::new(),
-                )));
+                return self.stopped(holder, old, new, &error).map(Some);
             }
             moved.push(holder);
         }
@@ -318,6 +321,36 @@ impl Workspaces {
             holder.path.display()
         );
         blocked(message, files)
+    }
+
+    fn no_room(&self, holder: &Holder, cramped: &Cramped) -> Landing {
+        let message = format!(
+            "'{}' is checked out in {} and there is too little room to update it: {cramped}; make \
+             room and approve again; nothing was changed",
+            self.target,
+            holder.path.display()
+        );
+        blocked(message, Vec::new())
+    }
+
+    /// A checkout that was not brought along though nothing stood in the way a moment before: all
+    /// is as it was if somebody was faster, and some files are not if git could not go on. What
+    /// differs may be a person's by now, so it is named and left.
+    fn stopped(&self, holder: &Holder, old: &Oid, new: &Oid, error: &GitError) -> Result<Landing> {
+        let mut files = self.local_changes(holder, old, new)?;
+        files.extend(holder.advance(old, new).untracked_in_the_way()?);
+        if files.is_empty() {
+            return Ok(self.not_brought_along(holder, error.stderr(), files));
+        }
+        let message = format!(
+            "'{}' is checked out in {} and git did not get through with updating it ({}): the files \
+             that are named differ from the branch, and some may be half written; mend what is said, \
+             put them out of the way there ('git stash --include-untracked'), and approve again",
+            self.target,
+            holder.path.display(),
+            error.stderr(),
+        );
+        Ok(blocked(message, files))
     }
 
     /// The tracked files that `new` changes and that are changed in the checkout.

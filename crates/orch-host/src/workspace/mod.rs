@@ -27,6 +27,7 @@ mod moved;
 mod prepare;
 mod reflog;
 mod rescue;
+mod room;
 mod save;
 mod snapshot;
 
@@ -45,6 +46,7 @@ use crate::git::{
 use crate::trash::{Kind, Manifest, Trash, TrashError};
 
 pub use rescue::{Change, Commit, Contents, Rescued};
+pub use room::Cramped;
 pub use save::Saved;
 
 /// What a worktree is locked with until it is complete.

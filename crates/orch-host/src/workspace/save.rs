@@ -11,7 +11,10 @@ use orch_core::TaskId;
 use super::advance::{Advance, added_paths};
 use super::count::BY_ORCH;
 use super::snapshot::{self, Snapshot};
-use super::{Found, Result, WorkspaceError, Workspaces, Worktree, patiently, refused, task_branch};
+use super::{
+    Cramped, Found, Result, WorkspaceError, Workspaces, Worktree, patiently, refused, room,
+    task_branch,
+};
 use crate::failpoint::{self, Point};
 use crate::git::{BranchName, GitError, Oid, View};
 
@@ -114,6 +117,28 @@ impl Workspaces {
         })
     }
 
+    /// Whether there is too little room for [`Workspaces::save`] to commit all that is uncommitted
+    /// in the worktree of `task`: at most what its files take. What cannot be measured counts as
+    /// nothing. Writes nothing that stays.
+    #[must_use]
+    pub fn cramped(&self, task: &TaskId, branch: &str) -> Option<Cramped> {
+        let bytes = self.room_needed(task, branch).unwrap_or(0);
+        room::cramped(&self.repository.common_dir().join("objects"), bytes)
+    }
+
+    /// Bytes that the uncommitted files of a worktree may take in the repository.
+    fn room_needed(&self, task: &TaskId, branch: &str) -> Result<u64> {
+        let branch = task_branch(task, branch)?;
+        let path = self.home()?.join(task.as_str());
+        let Found::Worktree(worktree) = self.find(&path)? else {
+            return Ok(0);
+        };
+        let view = self.view(&self.place_of(&worktree))?;
+        let tip = self.repository.branch_tip(&branch)?;
+        let base = self.base(&worktree, tip.as_ref())?;
+        snapshot::room_needed(&view, &worktree, &base)
+    }
+
     /// Whether the repository takes an object that it does not have yet.
     fn keeps_objects(&self) -> bool {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -189,15 +214,7 @@ impl Workspaces {
     ) -> Result<Record> {
         let view = self.view(&self.place_of(worktree))?;
         let tip = self.repository.branch_tip(branch)?;
-        // A HEAD that git cannot read holds nothing that could be lost.
-        let head = self
-            .repository
-            .head_of(&worktree.git_dir)
-            .unwrap_or_default();
-        let base = match (&head, &tip) {
-            (Some(base), _) | (None, Some(base)) => base.clone(),
-            (None, None) => self.target_tip()?,
-        };
+        let base = self.base(worktree, tip.as_ref())?;
         let snapshot = snapshot::take(&view, worktree, &base)?;
         let mut warnings: Vec<String> = snapshot
             .left_out
@@ -223,6 +240,19 @@ impl Workspaces {
             holds: snapshot.holds,
             unsettled,
         })
+    }
+
+    /// The commit that the files of a worktree are compared with.
+    fn base(&self, worktree: &Worktree, tip: Option<&Oid>) -> Result<Oid> {
+        // A HEAD that git cannot read holds nothing that could be lost.
+        let head = self
+            .repository
+            .head_of(&worktree.git_dir)
+            .unwrap_or_default();
+        match head.as_ref().or(tip) {
+            Some(base) => Ok(base.clone()),
+            None => self.target_tip(),
+        }
     }
 
     /// The commit that holds the snapshot: `base` itself when nothing was uncommitted.

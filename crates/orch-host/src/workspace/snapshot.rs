@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Result, WorkspaceError, Worktree, refused, shown};
+use super::{Result, WorkspaceError, Worktree, refused, room, shown};
 use crate::git::{GitError, Oid, View, split_nul};
 
 /// The index of the last snapshot, kept beside git's own so that unchanged files are not read
@@ -63,6 +63,24 @@ pub(super) fn take(view: &View, worktree: &Worktree, base: &Oid) -> Result<Snaps
         left_out,
         holds,
     })
+}
+
+/// Bytes that the files of `worktree` may take as objects which differ from the commit `base`: at
+/// most, as files of which nothing gets smaller. Writes no object.
+pub(super) fn room_needed(view: &View, worktree: &Worktree, base: &Oid) -> Result<u64> {
+    let index = view.scratch("room-index");
+    read_base(view, &index, worktree, base)?;
+    // A fresh index knows no times, and every file would count as changed. That some did change
+    // is said with an exit status.
+    view.call(["update-index", "-q", "--refresh"])
+        .index(&index)
+        .run()?;
+    let changes = changes(view, &index, worktree)?;
+    let lengths = changes.present.iter().filter_map(|path| {
+        let file = worktree.path.join(OsStr::from_bytes(path));
+        fs::symlink_metadata(file).ok().map(|meta| meta.len())
+    });
+    Ok(lengths.map(room::as_object).fold(0, u64::saturating_add))
 }
 
 /// Remembers an index for the next snapshot. Only speed depends on it.

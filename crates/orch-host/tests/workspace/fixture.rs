@@ -69,6 +69,27 @@ impl Fixture {
         Workspaces::new(self.repository(), &self.worktrees(), self.trash(), main)
     }
 
+    /// The same with a git that can write no file longer than 8 KiB when it brings a checkout along.
+    pub fn workspaces_with_short_files(&self) -> Workspaces {
+        let bin = self.home.join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let short = "case \"$*\" in *'read-tree -m -u'*) trap '' XFSZ; ulimit -f 8;; esac\n";
+        let script = format!("#!/bin/bash\n{short}PATH=${{PATH#*:}} exec git \"$@\"\n");
+        write(&bin.join("git"), &script);
+        fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut path = bin.into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap());
+        let environment = [
+            ("PATH".into(), path),
+            ("HOME".into(), self.home.clone().into()),
+        ];
+        let git = Git::in_environment(environment).unwrap();
+        let repository = Repository::discover_with(git, &self.root).unwrap();
+        let main = "main".parse().unwrap();
+        Workspaces::new(repository, &self.worktrees(), self.trash(), main)
+    }
+
     pub fn trash(&self) -> Trash {
         Trash::new(&self.root.join(".orch/trash"))
     }

@@ -241,6 +241,31 @@ fn a_landing_that_stopped_between_files_and_ref_is_completed() {
     assert_eq!(fixture.git(["status", "--porcelain"]), "");
 }
 
+/// A checkout in which git could not write a file to its end is not said to be unchanged: what
+/// differs is named, the branch is not moved, and put out of the way it is in nobody's way.
+#[test]
+fn a_checkout_that_git_did_not_get_through_with_is_told_as_it_is() {
+    let fixture = Fixture::new();
+    let good = fixture.workspaces();
+    let job = job_with(&good, 1, "new", &"much to write\n".repeat(10_000));
+    let before = fixture.git(["rev-parse", "main"]);
+    let workspaces = fixture.workspaces_with_short_files();
+    let short = Job::new(&workspaces, 1);
+    let Landing::Blocked { message, files } = short.land() else {
+        panic!("it landed in half");
+    };
+    assert!(message.contains("unable to write file new"), "{message}");
+    assert!(message.contains("did not get through"), "{message}");
+    assert!(!message.contains("nothing was changed"), "{message}");
+    assert_eq!(files, ["new"]);
+    assert_eq!(fixture.git(["rev-parse", "main"]), before);
+    assert!(read(&fixture.root.join("new")).len() < 140_000);
+    fixture.git(["stash", "--quiet", "--include-untracked"]);
+    assert!(job.landed().is_some());
+    assert_eq!(read(&fixture.root.join("new")).len(), 140_000);
+    assert_eq!(fixture.git(["status", "--porcelain"]), "");
+}
+
 #[test]
 fn a_worktree_with_work_that_was_not_landed_stays() {
     let fixture = Fixture::new();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use orch_field::{Project, text};
+use orch_field::{Project, Served, text};
 
 use crate::disk::{SmallDisk, own_mounts};
 use crate::storage::{Outside, outcome};
@@ -166,6 +166,69 @@ fn work_that_finds_no_room_for_its_commit_waits_for_it() {
     drop(filler);
     served.wait_for_events("task_done", 1);
     assert!(project.root().join("made.txt").exists());
+    assert_eq!(served.drain(), Some(0));
+}
+
+/// Fault 46. Injected: an agent leaves 9 MiB that are in no commit, the disk is full when it ends,
+/// and room is made in small steps, at first for the commit and not for the checkout. Held: what
+/// was made free stays free until it is enough; `orch why` says how much that is; then the work is
+/// committed. The checkout is not touched before it has room for all of the work, and then the
+/// work lands.
+///
+/// Promises 19, 23.
+#[test]
+fn room_that_is_made_in_small_steps_is_not_eaten() {
+    if !own_mounts("repository::room_that_is_made_in_small_steps_is_not_eaten") {
+        return;
+    }
+    const STEP: u64 = 3 << 20;
+    let (disk, outside) = (SmallDisk::new(64), Outside::new());
+    let large = "head -c 9437184 /dev/urandom > made.txt";
+    let project = disk.project(&WORKER.replace("echo work > made.txt", large));
+    let mut served = project.serve_with(&[], &outside.environment());
+    let task = project.add("leaves much", &[]);
+    wait_for_starts(&outside, 1);
+    let ballast: Vec<_> = (0..8).map(|n| disk.path().join(format!("{n}"))).collect();
+    for path in &ballast {
+        fs::write(path, vec![b'x'; usize::try_from(STEP).unwrap()]).unwrap();
+    }
+    let _filler = disk.fill(0);
+    let _gate = outside.open_gate(1);
+    // The words change with what is free: new ones are said by a try that came after.
+    let mut last = String::new();
+    let mut wait_for_try = |served: &mut Served| {
+        let said = served.wait_for(|line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.contains("must be free on") && message != last
+        });
+        text(&said, "message").clone_into(&mut last);
+    };
+    wait_for_try(&mut served);
+    for (step, path) in (1..).zip(&ballast[..3]) {
+        fs::remove_file(path).unwrap();
+        wait_for_try(&mut served);
+        // A little is for the database and the log.
+        let left = step * STEP - (2 << 20);
+        assert!(disk.free() >= left, "step {step}: {} free", disk.free());
+    }
+    let waiting = project.task(&task);
+    assert_eq!(waiting["wait"]["code"], "disk", "{waiting}");
+    assert_eq!(waiting["wait"]["actor"], "person", "{waiting}");
+    let why = text(&waiting["wait"], "message");
+    assert!(why.contains("11 MiB must be free"), "{why}");
+    fs::remove_file(&ballast[3]).unwrap();
+    served.wait_for_events("task_landing_blocked", 1);
+    let blocked = project.task(&task);
+    let why = text(&blocked["wait"], "message");
+    assert!(why.contains("10 MiB must be free"), "{why}");
+    assert!(!project.root().join("made.txt").exists());
+    for path in &ballast[4..] {
+        fs::remove_file(path).unwrap();
+    }
+    project.ok(&["task", "approve", &task]);
+    served.wait_for_events("task_done", 1);
+    let made = fs::metadata(project.root().join("made.txt")).unwrap();
+    assert_eq!(made.len(), 9_437_184);
     assert_eq!(served.drain(), Some(0));
 }
 
