@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use orch_field::matrix::{self, Cell, Outcome, Victim};
 
 use crate::points::{LIST, Listed, listed};
+use crate::test::target_folder;
 use crate::tree::root;
 
 /// Cells at once for each processor: most of a cell is waiting.
@@ -99,8 +100,7 @@ pub fn all() -> Result<String> {
 
 /// Builds `orch` with failpoints beside the one without, and puts that one back.
 fn build() -> Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| root().join("target"));
+    let target = target_folder();
     let built = target.join("debug").join("orch");
     let folder = target.join("failpoints");
     let kept = folder.join("orch");

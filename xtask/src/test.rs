@@ -23,6 +23,10 @@ const DENY_VERSION: &str = "0.20.2";
 /// The oldest git that can merge without a checkout (`git merge-tree --write-tree`).
 const GIT_OLDEST: (u32, u32) = (2, 38);
 
+/// What a run from nothing takes on the disk of the target directory, bytes: 6 GiB were seen, and
+/// the tests need some more beside them.
+const ROOM: u64 = 8 << 30;
+
 /// Seeds of the simulator that every test run plays: always the same ones, so that a failure is of
 /// the change and not of the day.
 const SEEDS: u64 = 10_000;
@@ -127,7 +131,26 @@ fn tools() -> Result<Passed> {
             );
         }
     }
-    Ok(Passed::Done(format!("git {}.{}", git.0, git.1)))
+    let free = free_space();
+    if free < ROOM {
+        println!(
+            "warning: less than {} GiB are free here, which may not do",
+            ROOM >> 30
+        );
+    }
+    let (major, minor) = git;
+    Ok(Passed::Done(format!(
+        "git {major}.{minor}, {} GiB free",
+        free >> 30
+    )))
+}
+
+/// Bytes that are free where cargo builds.
+fn free_space() -> u64 {
+    let beside = target_folder();
+    let place = beside.ancestors().find(|folder| folder.is_dir());
+    let stat = place.and_then(|folder| rustix::fs::statvfs(folder).ok());
+    stat.map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 fn git_version() -> Result<(u32, u32)> {
@@ -279,10 +302,13 @@ fn deny() -> Result<Passed> {
 
 /// Where this project keeps tools of its own: beside what cargo builds, so that git ignores them.
 pub fn tools_folder() -> PathBuf {
+    target_folder().join("tools")
+}
+
+/// Where cargo builds.
+pub fn target_folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    target
-        .unwrap_or_else(|| root().join("target"))
-        .join("tools")
+    target.unwrap_or_else(|| root().join("target"))
 }
 
 fn find_deny() -> Option<PathBuf> {

@@ -12,9 +12,8 @@ use orch_api::client::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a daemon may be silent while something is waited for. Far above what a busy machine
-/// needs, and below what a person or a CI waits for.
-const GIVE_UP: Duration = Duration::from_secs(180);
+use crate::wait::{patience, waited_in_vain};
+
 /// Lines of the log that are shown then.
 const SHOWN: usize = 40;
 
@@ -311,10 +310,11 @@ impl Served {
     /// The next line; `None` when the daemon has ended.
     #[track_caller]
     fn next(&mut self) -> Option<Value> {
-        let text = match self.lines.recv_timeout(GIVE_UP) {
+        let patience = patience();
+        let text = match self.lines.recv_timeout(patience) {
             Ok(text) => text,
             Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => self.give_up(),
+            Err(RecvTimeoutError::Timeout) => self.give_up(patience),
         };
         let line: Value = serde_json::from_str(&text).unwrap();
         self.seen.push(line.clone());
@@ -323,11 +323,12 @@ impl Served {
 
     /// Says what was seen last. What was waited for is where the test was.
     #[track_caller]
-    fn give_up(&self) -> ! {
+    fn give_up(&self, patience: Duration) -> ! {
+        waited_in_vain();
         let last = self.seen.len().saturating_sub(SHOWN);
         let lines: Vec<String> = self.seen[last..].iter().map(Value::to_string).collect();
         panic!(
-            "the daemon (pid {}) said nothing for {GIVE_UP:?}; its last words:\n{}",
+            "the daemon (pid {}) said nothing for {patience:?}; its last words:\n{}",
             self.child.id(),
             lines.join("\n")
         );
