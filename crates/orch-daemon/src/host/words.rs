@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use orch_core::outcome::Verdict;
-use orch_core::run::{Exit, Usage};
+use orch_core::run::{Exit, FailureCode, Usage};
 use orch_host::adapter::{Adapter, Summary, USAGE_FILE};
 use orch_host::run_dir::RunDir;
 
@@ -31,6 +31,12 @@ pub(super) fn complete(
         && let Some(usage) = used(adapter, dir)
     {
         summary.usage = usage;
+    }
+    if let (Verdict::Error { code, message }, Exit::Code(status)) = (&summary.verdict, exit)
+        && *code == FailureCode::AgentError
+        && let Some(closer) = (adapter.closer)(status, message)
+    {
+        summary.verdict = closer;
     }
     let says_nothing = matches!(summary.verdict, Verdict::NoResult);
     let failed_by_status = summary.verdict == Verdict::ByExitStatus && exit != Exit::Code(0);
@@ -94,7 +100,6 @@ fn harmless(character: char) -> Vec<char> {
 
 #[cfg(test)]
 mod tests {
-    use orch_core::run::FailureCode;
     use orch_host::adapter;
 
     use super::*;
@@ -126,8 +131,38 @@ mod tests {
                     ..Usage::default()
                 })
             }),
+            closer: |code, words| {
+                let known = code == 145 && words == "what?";
+                known.then(|| error(FailureCode::AuthFailed))
+            },
             ..*adapter::find("claude").unwrap()
         }
+    }
+
+    fn error(code: FailureCode) -> Verdict {
+        let message = "what?".to_owned();
+        Verdict::Error { code, message }
+    }
+
+    #[test]
+    fn an_error_of_no_kind_is_told_closer_by_the_exit_status() {
+        let (_place, dir) = place();
+        let verdict = |verdict, exit| {
+            let mut summary = summary(verdict);
+            complete(&mut summary, &explaining(), &dir, exit);
+            summary.verdict
+        };
+        let unknown = || error(FailureCode::AgentError);
+        let refused = error(FailureCode::AuthFailed);
+        assert_eq!(verdict(unknown(), Exit::Code(145)), refused);
+        assert_eq!(verdict(unknown(), Exit::Code(1)), unknown());
+        let (number, core) = (9, false);
+        let killed = Exit::Signal { number, core };
+        assert_eq!(verdict(unknown(), killed), unknown());
+        // What the result itself says in a form made for programs is not overruled.
+        let turns = error(FailureCode::TurnLimit);
+        assert_eq!(verdict(turns.clone(), Exit::Code(145)), turns);
+        assert_eq!(verdict(Verdict::Success, Exit::Code(145)), Verdict::Success);
     }
 
     #[test]
