@@ -8,6 +8,7 @@ use orch_core::outcome::Verdict;
 use orch_core::run::{Exit, FailureCode, Usage};
 use orch_host::adapter::{Adapter, Summary, USAGE_FILE};
 use orch_host::run_dir::RunDir;
+use orch_host::transcript::LINE_BYTES;
 
 use crate::careful;
 
@@ -50,7 +51,26 @@ pub(super) fn complete(
     {
         summary.verdict = Verdict::Explained { code, message };
     }
+    if let (Verdict::NoResult, Exit::Code(code)) = (&summary.verdict, exit)
+        && summary.unread_lines > 0
+    {
+        summary.verdict = unread(summary.unread_lines, code);
+    }
     quoted(&errors)
+}
+
+/// There was no result in what could be read.
+fn unread(lines: u64, code: i32) -> Verdict {
+    let most = LINE_BYTES >> 20;
+    let message = format!(
+        "the agent ended with exit status {code}, and its result event is not in what could be \
+         read: lines of more than {most} MiB are not read, and it wrote {lines} of them; out.log \
+         has them"
+    );
+    Verdict::Explained {
+        code: FailureCode::NoResult,
+        message,
+    }
 }
 
 fn used(adapter: &Adapter, dir: &RunDir) -> Option<Usage> {
@@ -184,6 +204,33 @@ mod tests {
         let killed = Exit::Signal { number, core };
         assert_eq!(verdict(Verdict::NoResult, killed), Verdict::NoResult);
         assert_eq!(verdict(Verdict::Success, Exit::Code(41)), Verdict::Success);
+    }
+
+    #[test]
+    fn a_line_that_was_too_long_may_have_been_the_result() {
+        let (_place, dir) = place();
+        std::fs::write(dir.err_log(), "no key\n").unwrap();
+        let verdict = |verdict, unread_lines, code| {
+            let mut summary = Summary {
+                unread_lines,
+                ..summary(verdict)
+            };
+            complete(&mut summary, &explaining(), &dir, Exit::Code(code));
+            summary.verdict
+        };
+        let Verdict::Explained { code, message } = verdict(Verdict::NoResult, 1, 0) else {
+            panic!("it is not said");
+        };
+        assert_eq!(code, FailureCode::NoResult);
+        assert!(message.contains("lines of more than 32 MiB"), "{message}");
+        assert!(message.contains("wrote 1 of them"), "{message}");
+        assert_eq!(verdict(Verdict::NoResult, 0, 0), Verdict::NoResult);
+        assert_eq!(verdict(Verdict::Success, 1, 0), Verdict::Success);
+        // What the program says itself of its end says more.
+        let Verdict::Explained { code, .. } = verdict(Verdict::NoResult, 1, 41) else {
+            panic!("it is not said");
+        };
+        assert_eq!(code, FailureCode::AuthFailed);
     }
 
     #[test]

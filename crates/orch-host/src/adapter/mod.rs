@@ -564,6 +564,8 @@ pub struct Summary {
     pub session_id: Option<String>,
     /// What a person should know although it did not change the verdict.
     pub warnings: Vec<String>,
+    /// Lines that were too long to be read. The final word may have been one of them.
+    pub unread_lines: u64,
 }
 
 /// How much of the end of an unreadable line a [`Reader`] is shown, bytes.

@@ -405,6 +405,8 @@ struct OwnReader {
     /// Endings that came after the first.
     further_endings: u64,
     not_understood: u64,
+    /// Those of them that were too long to be read.
+    unread: u64,
 }
 
 impl OwnReader {
@@ -421,6 +423,7 @@ impl OwnReader {
             limit_ends: false,
             further_endings: 0,
             not_understood: 0,
+            unread: 0,
         }
     }
 
@@ -534,6 +537,7 @@ impl Reader for OwnReader {
 
     fn unreadable(&mut self, _length: u64, _tail: &[u8]) {
         self.not_understood += 1;
+        self.unread += 1;
     }
 
     fn terminal_seen(&self) -> bool {
@@ -564,6 +568,7 @@ impl Reader for OwnReader {
             usage: self.usage,
             session_id: self.session.clone(),
             warnings,
+            unread_lines: self.unread,
         }
     }
 }

@@ -153,6 +153,7 @@ impl Reader for ShellReader {
             usage: Usage::default(),
             session_id: None,
             warnings: Vec::new(),
+            unread_lines: 0,
         }
     }
 

@@ -160,6 +160,7 @@ impl Reader for AcpReader {
             usage: end.map_or_else(|| self.usage(&Fields::default()), |end| end.usage),
             session_id: self.session_to_keep(),
             warnings: self.warnings(),
+            unread_lines: self.unreadable,
         }
     }
 }
