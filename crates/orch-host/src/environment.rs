@@ -188,10 +188,10 @@ pub fn check(name: &str, value: &str) -> Result<(), EnvError> {
 
 /// The configured variables whose references lead nowhere, each with the name it refers to.
 /// `is_set` says whether the environment that is looked into has a variable.
-pub fn unset<'a>(
-    configured: &'a BTreeMap<String, String>,
+pub fn unset(
+    configured: &BTreeMap<String, String>,
     is_set: impl Fn(&str) -> bool,
-) -> Vec<(&'a str, &'a str)> {
+) -> Vec<(&str, &str)> {
     let references = configured
         .iter()
         .filter_map(|(name, value)| Some((name.as_str(), reference(value)?)));
