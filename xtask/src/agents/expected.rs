@@ -383,7 +383,7 @@ const TABLE: &[Expected] = &[
         case: Case::Resume,
         programs: &["gemini-acp"],
         outcomes: &["failed session_gone"],
-        because: "over ACP it finds none of its earlier sessions; a further attempt begins afresh",
+        because: "over ACP it overwrites a session of the same minute; a further attempt begins afresh",
         checks: &[],
     },
 ];
