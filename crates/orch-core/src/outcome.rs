@@ -139,7 +139,10 @@ fn without_result(verdict: &Verdict, witness: &Witness) -> Outcome {
 }
 
 fn explained(code: FailureCode, message: &str, witness: &Witness) -> Outcome {
-    let rule = "no result event in the output; its exit status and its errors say why";
+    let rule = match code {
+        FailureCode::NoResult => "no result event in those lines of the output that could be read",
+        _ => "no result event in the output; its exit status and its errors say why",
+    };
     let failure = failure(code, message.to_owned(), witness, rule);
     match code {
         FailureCode::RateLimit | FailureCode::UsageLimit => Outcome::Limited {

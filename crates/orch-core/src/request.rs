@@ -145,6 +145,14 @@ pub enum Refusal {
         /// What is wrong.
         problem: BadText,
     },
+    /// A scope that can be of no file of the repository.
+    #[error("scope '{scope}' {why}")]
+    Scope {
+        /// What was given.
+        scope: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A number is outside its range.
     #[error("{field} must be from {least} to {most}, not {got}")]
     Range {

@@ -90,7 +90,7 @@ text_enum! {
         Interrupted = "interrupted",
         /// No such command.
         CommandNotFound = "command_not_found",
-        /// The command exists and cannot be executed.
+        /// The command exists and cannot be executed, or not with the environment it is to have.
         NotExecutable = "not_executable",
         /// The machine refused a process, a descriptor or memory.
         NoResources = "no_resources",

@@ -126,7 +126,8 @@ pub fn explain<L: Ledger + ?Sized>(
         TaskState::Review(review) => reviewed(task, review),
         TaskState::Todo { hold: Some(hold) } => held(hold),
         TaskState::Todo { hold: None } if task.unmet > 0 => {
-            blocked(&ledger.dependencies(&task.id)?)
+            let dependencies = ledger.dependencies(&task.id)?;
+            blocked(ledger, &dependencies)?
         }
         TaskState::Todo { hold: None } => queued(task, config, live, service),
     };
@@ -198,14 +199,17 @@ fn reviewed(task: &Task, review: &Review) -> Wait {
             Actor::Orch,
             "its branch is being landed".to_owned(),
         ),
-        Review::Blocked { message, files } if files.is_empty() => {
-            wait(WaitCode::LandingBlocked, Actor::Person, message.clone())
+        Review::Blocked { message, files } => {
+            let files = match files.as_slice() {
+                [] => String::new(),
+                files => format!(": {}", text::named(files)),
+            };
+            let message = format!(
+                "{message}{files}. Mend that, then 'orch task approve {id}'; or 'orch task reject \
+                 {id} -r WHY'"
+            );
+            wait(WaitCode::LandingBlocked, Actor::Person, message)
         }
-        Review::Blocked { message, files } => wait(
-            WaitCode::LandingBlocked,
-            Actor::Person,
-            format!("{message}: {}", text::named(files)),
-        ),
         Review::Lost { failure } => wait(
             WaitCode::Lost,
             Actor::Person,
@@ -219,7 +223,7 @@ fn reviewed(task: &Task, review: &Review) -> Wait {
 }
 
 /// The first dependency that needs a person, else the first that is not met.
-fn blocked(dependencies: &[DependencyStatus]) -> Wait {
+fn blocked<L: Ledger + ?Sized>(ledger: &mut L, dependencies: &[DependencyStatus]) -> Result<Wait> {
     let unmet = || {
         dependencies
             .iter()
@@ -229,7 +233,7 @@ fn blocked(dependencies: &[DependencyStatus]) -> Wait {
         it.dependency.kind == DependencyKind::Succeeded
             && matches!(it.status, TaskStatus::Failed | TaskStatus::Cancelled)
     });
-    match (hopeless, unmet().next()) {
+    Ok(match (hopeless, unmet().next()) {
         (Some(it), _) => wait(
             WaitCode::DependencyFailed,
             Actor::Person,
@@ -239,14 +243,7 @@ fn blocked(dependencies: &[DependencyStatus]) -> Wait {
                 status = it.status,
             ),
         ),
-        (None, Some(it)) if it.status == TaskStatus::Review => wait(
-            WaitCode::Dependency,
-            Actor::Person,
-            format!(
-                "waits for {on}, which is in review: 'orch task approve {on}'",
-                on = it.dependency.on
-            ),
-        ),
+        (None, Some(it)) if it.status == TaskStatus::Review => in_review(ledger, it)?,
         (None, Some(it)) => {
             let more = unmet().count() - 1;
             let more = if more > 0 {
@@ -268,7 +265,22 @@ fn blocked(dependencies: &[DependencyStatus]) -> Wait {
             Actor::Orch,
             "its dependencies are being counted".to_owned(),
         ),
-    }
+    })
+}
+
+/// What a task in review needs is what those need that wait for it.
+fn in_review<L: Ledger + ?Sized>(ledger: &mut L, it: &DependencyStatus) -> Result<Wait> {
+    let on = &it.dependency.on;
+    let other = ledger.task(on)?;
+    let needs = other.as_ref().and_then(|other| match &other.state {
+        TaskState::Review(review) => Some(reviewed(other, review)),
+        _ => None,
+    });
+    let (actor, needs) = needs.map_or((Actor::Task, String::new()), |needs| {
+        (needs.actor, format!(": {}", needs.message))
+    });
+    let message = format!("waits for {on}, which is in review{needs}");
+    Ok(wait(WaitCode::Dependency, actor, message))
 }
 
 fn queued(task: &Task, config: &Config, live: &[Run], service: Service) -> Wait {

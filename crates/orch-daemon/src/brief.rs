@@ -46,8 +46,7 @@ pub fn templates(project: &Project, config: &Loaded) -> Result<Templates, BriefE
     }
     let read = |key: &str, path: &Option<String>| {
         let path = path.as_deref();
-        path.map(|path| file(project, key, path, TEMPLATE_BYTES))
-            .transpose()
+        path.map(|path| template(project, key, path)).transpose()
     };
     let system = read("prompt.system", &config.prompt.system)?;
     let task = read("prompt.task", &config.prompt.task)?;
@@ -69,6 +68,24 @@ pub fn mcp_servers(project: &Project, agent: &AgentEntry) -> Result<Vec<McpServe
         path: path.clone(),
         why: error.to_string(),
     })
+}
+
+/// The text of a template: of a file in the repository, so that it is what its history says it was,
+/// and what a repository of somebody else's sends to a provider is nothing but its own.
+fn template(project: &Project, key: &str, path: &str) -> Result<String, BriefError> {
+    let wrong = |why: String| BriefError::File {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        why,
+    };
+    let real = |path: &Path| {
+        path.canonicalize()
+            .map_err(|error| wrong(error.to_string()))
+    };
+    if !real(&project.root.join(path))?.starts_with(real(&project.root)?) {
+        return Err(wrong("it lies outside of the repository".to_owned()));
+    }
+    file(project, key, path, TEMPLATE_BYTES)
 }
 
 /// The text of a file that the configuration names: from the user's own checkout, where no agent

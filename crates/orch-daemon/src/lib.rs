@@ -46,5 +46,7 @@ pub use wake::End;
 
 /// The kinds of agents, for commands that show them.
 pub use orch_host::adapter as kinds;
+/// Which variables that an agent is to be given are not there, for the command that looks.
+pub use orch_host::environment::unset as unset_variables;
 /// Where the programs of agents are, and which versions.
 pub use orch_host::facts::program;

@@ -186,6 +186,24 @@ pub fn check(name: &str, value: &str) -> Result<(), EnvError> {
     }
 }
 
+/// The configured variables whose references lead nowhere, each with the name it refers to.
+/// `is_set` says whether the environment that is looked into has a variable.
+pub fn unset(
+    configured: &BTreeMap<String, String>,
+    is_set: impl Fn(&str) -> bool,
+) -> Vec<(&str, &str)> {
+    let references = configured
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), reference(value)?)));
+    references.filter(|(_, name)| !is_set(name)).collect()
+}
+
+/// What a value refers to, if it is a reference.
+fn reference(value: &str) -> Option<&str> {
+    let name = value.strip_prefix('$')?;
+    (!name.starts_with('$')).then_some(name)
+}
+
 fn denied(name: &str) -> Option<&'static str> {
     if ALLOWED.iter().any(|pattern| matches(pattern, name)) {
         return None;
@@ -221,12 +239,11 @@ fn resolve(
     value: &str,
     parent: &BTreeMap<OsString, OsString>,
 ) -> Result<String, EnvError> {
-    let Some(reference) = value.strip_prefix('$') else {
-        return Ok(value.to_owned());
+    let Some(reference) = reference(value) else {
+        // Of `$$…` one is said, and of anything else all.
+        let literal = value.strip_prefix('$').unwrap_or(value);
+        return Ok(literal.to_owned());
     };
-    if reference.starts_with('$') {
-        return Ok(reference.to_owned());
-    }
     match parent.get(&OsString::from(reference)) {
         Some(value) => utf8(reference, value),
         None => Err(EnvError::Missing {
@@ -397,5 +414,20 @@ mod tests {
         assert_eq!(with("SECRET", &[("KEY", "$SECRET")]), not_utf8("SECRET"));
         assert!(with("PATH", &[("PATH", "/bin")]).is_ok());
         assert!(with("SECRET", &[]).is_ok());
+    }
+
+    #[test]
+    fn references_that_lead_nowhere_are_named() {
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let configured = [
+            ("A", "$HERE"),
+            ("B", "$GONE"),
+            ("C", "$$GONE"),
+            ("D", "GONE"),
+            ("E", ""),
+        ];
+        let configured = configured.iter().map(own).collect();
+        let found = unset(&configured, |name| name == "HERE");
+        assert_eq!(found, [("B", "GONE")]);
     }
 }

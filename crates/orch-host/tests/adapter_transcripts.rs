@@ -46,6 +46,17 @@ fn every_event_can_be_read_and_put_into_words() {
     }
 }
 
+#[test]
+fn every_reader_counts_lines_that_were_too_long_to_be_read() {
+    let with_result = orch_host::adapter::all().iter();
+    for adapter in with_result.filter(|adapter| adapter.has_result_event) {
+        let mut reader = (adapter.reader)();
+        assert_eq!(reader.summary().unread_lines, 0, "{}", adapter.name);
+        reader.unreadable(40 << 20, b"}");
+        assert_eq!(reader.summary().unread_lines, 1, "{}", adapter.name);
+    }
+}
+
 /// Longest transcript that is mistreated, bytes. The longer ones say nothing else.
 const MISTREATED_BYTES: usize = 20_000;
 /// How often each transcript is mistreated in each way.

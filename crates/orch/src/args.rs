@@ -501,7 +501,7 @@ pub struct TaskAdd {
     /// Tasks that must have ended first, well or not
     #[arg(long, value_name = "TASK", value_delimiter = ',', value_parser = ids::task)]
     pub after_any: Vec<String>,
-    /// Paths it is expected to touch
+    /// Paths of the repository it is expected to touch, from its top
     #[arg(long, value_name = "GLOB")]
     pub scope: Vec<String>,
     /// Where its agent works

@@ -225,8 +225,7 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
             TaskState::Review(Review::Person | Review::Landing)
         );
         if lands && !left.is_empty() {
-            let message = left_in_worktree(&task.id);
-            self.landing_blocked(&mut task, message, left)?;
+            self.landing_blocked(&mut task, LEFT_IN_WORKTREE.to_owned(), left)?;
         }
         let effects = self.landing_owed(task)?.into_iter().collect();
         Ok(Step {
@@ -309,12 +308,9 @@ impl<L: Ledger + ?Sized> Engine<'_, '_, L> {
 }
 
 /// What keeps a task from being done although its run succeeded.
-fn left_in_worktree(id: &TaskId) -> String {
-    format!(
-        "not all of its work is in a commit; the rest lies in its worktree: commit it there, then \
-         'orch task approve {id}', which lands what is committed"
-    )
-}
+/// Approval lands what is committed, and who approves is to know what is not.
+const LEFT_IN_WORKTREE: &str = "not all of its work is in a commit; the rest lies in its worktree \
+                                and does not land unless it is committed there";
 
 /// What approval does to a task, and the facts to be told of it. What was done in the shared
 /// directory is where it belongs already: nothing is left to be landed.

@@ -367,6 +367,7 @@ fn check_new(new: &NewTask) -> std::result::Result<(), Refusal> {
     check_description(&new.description)?;
     check_labels(&new.labels)?;
     check_paths("scope", &new.scope)?;
+    new.scope.iter().try_for_each(|scope| check_scope(scope))?;
     check_paths("attachments", &new.attachments)?;
     check_numbers(new.max_attempts, new.timeout_ms)?;
     check_range_ms("stall timeout", new.stall_ms)?;
@@ -460,6 +461,49 @@ fn check_paths(field: &'static str, paths: &[String]) -> std::result::Result<(),
     })
 }
 
+/// An agent is told a scope as the only place where it should change something: a pattern that no
+/// file of the repository can match would tell it to change nothing, or something elsewhere.
+fn check_scope(scope: &str) -> std::result::Result<(), Refusal> {
+    let wrong = |why| {
+        let scope = text::excerpt(scope, SCOPE_SHOWN_CHARS);
+        Err(Refusal::Scope { scope, why })
+    };
+    if scope.starts_with('/') {
+        return wrong("begins with '/': it is a path or pattern from the top of the repository");
+    }
+    if scope.split('/').any(|part| part == "..") {
+        return wrong("leads out of the repository, or back: write it without '..'");
+    }
+    match has_open_end(scope) {
+        true => wrong("is no pattern: it ends within a '[' or behind a '\\'"),
+        false => Ok(()),
+    }
+}
+
+/// Longest part of a wrong scope that is shown, characters.
+const SCOPE_SHOWN_CHARS: usize = 80;
+
+/// Whether a pattern ends before its last bracket is closed or its last backslash has something
+/// to stand for.
+fn has_open_end(pattern: &str) -> bool {
+    let mut characters = pattern.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if characters.next().is_none() => return true,
+            '[' => {
+                // A bracket that comes first, or first after a negation, is one of the characters.
+                characters.next_if(|it| ['!', '^'].contains(it));
+                characters.next_if_eq(&']');
+                if !characters.any(|it| it == ']') {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
 fn check_count(field: &'static str, got: usize, most: usize) -> std::result::Result<(), Refusal> {
     if got > most {
         Err(Refusal::TooMany { field, most, got })
@@ -504,5 +548,36 @@ fn check_range(
             most,
             got,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_a_path_or_pattern_of_the_repository() {
+        for good in [
+            "src/**",
+            "docs",
+            "a..b/..c",
+            "app/[id]/page.tsx",
+            "[]x]y",
+            "[!]]z",
+            "*.[ch]",
+            "\\[",
+            "!x",
+            "{a,b}",
+            "ö/[ä]",
+        ] {
+            assert_eq!(check_scope(good), Ok(()), "{good}");
+        }
+        for wrong in [
+            "../x", "..", "a/../b", "a/..", "/etc", "/", "[", "a[", "[]", "[!]", "a[b/c", "x\\",
+        ] {
+            let refusal = check_scope(wrong).unwrap_err().to_string();
+            let named = refusal.starts_with(&format!("scope '{wrong}' "));
+            assert!(named, "{refusal}");
+        }
     }
 }

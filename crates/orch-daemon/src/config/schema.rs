@@ -324,15 +324,15 @@ pub const PROMPT: Section = Section {
             "system",
             Kind::Line { most: PATH_BYTES },
             None,
-            "a template from the top of the repository, in place of what every agent is told about \
-             itself and how to work here",
+            "a template in the repository, by its path from the top, in place of what every agent is \
+             told about itself and how to work here",
         ),
         key(
             "task",
             Kind::Line { most: PATH_BYTES },
             None,
-            "a template from the top of the repository, in place of what an agent is told about its \
-             task and about earlier attempts",
+            "a template in the repository, by its path from the top, in place of what an agent is told \
+             about its task and about earlier attempts",
         ),
     ],
 };

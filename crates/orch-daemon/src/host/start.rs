@@ -17,7 +17,7 @@ use orch_host::adapter::{
     self, Adapter, Definition, Invocation, McpServer, Occasion, SettingsError,
 };
 use orch_host::consent::{self, Found, Trusted};
-use orch_host::environment;
+use orch_host::environment::{self, EnvError};
 use orch_host::errno;
 use orch_host::facts;
 use orch_host::failpoint::{self, Point};
@@ -349,15 +349,8 @@ impl Machine {
         dir: &RunDir,
     ) -> Result<Vec<(String, String)>, Failure> {
         let mut environment =
-            environment::allow_list(adapter, invocation, &entry.env, std::env::vars_os()).map_err(
-                |error| {
-                    failure(
-                        FailureCode::SpawnFailed,
-                        error.to_string(),
-                        "environment of the agent",
-                    )
-                },
-            )?;
+            environment::allow_list(adapter, invocation, &entry.env, std::env::vars_os())
+                .map_err(|error| no_environment(run, &error))?;
         let own = [
             ("ORCH_TASK_ID", task.id.to_string()),
             ("ORCH_RUN_ID", run.id.to_string()),
@@ -536,6 +529,24 @@ fn inspect_recorded(dir: &RunDir, run: &Run) -> std::io::Result<Standing> {
         )),
         standing => standing,
     })
+}
+
+/// Only a person can mend it, so it is not tried again.
+fn no_environment(run: &Run, error: &EnvError) -> Failure {
+    let agent = &run.agent;
+    let mend = match error {
+        EnvError::Missing { reference, name } => format!(
+            "export {reference} and start orch again, or: orch agent edit {agent} --env \
+             {name}=VALUE; then: orch task retry {}",
+            run.task
+        ),
+        _ => format!("mend it in orch.toml, then: orch task retry {}", run.task),
+    };
+    failure(
+        FailureCode::NotExecutable,
+        format!("the environment of agent '{agent}' cannot be made: {error}; {mend}"),
+        "its `env` in orch.toml, and the environment that orch was started with",
+    )
 }
 
 fn needs_consent(adapter: &str, unknown: &[Found]) -> Failure {

@@ -5,9 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use orch_core::outcome::Verdict;
-use orch_core::run::{Exit, Usage};
+use orch_core::run::{Exit, FailureCode, Usage};
 use orch_host::adapter::{Adapter, Summary, USAGE_FILE};
 use orch_host::run_dir::RunDir;
+use orch_host::transcript::LINE_BYTES;
 
 use crate::careful;
 
@@ -32,6 +33,12 @@ pub(super) fn complete(
     {
         summary.usage = usage;
     }
+    if let (Verdict::Error { code, message }, Exit::Code(status)) = (&summary.verdict, exit)
+        && *code == FailureCode::AgentError
+        && let Some(closer) = (adapter.closer)(status, message)
+    {
+        summary.verdict = closer;
+    }
     let says_nothing = matches!(summary.verdict, Verdict::NoResult);
     let failed_by_status = summary.verdict == Verdict::ByExitStatus && exit != Exit::Code(0);
     if !(says_nothing || failed_by_status) {
@@ -44,7 +51,26 @@ pub(super) fn complete(
     {
         summary.verdict = Verdict::Explained { code, message };
     }
+    if let (Verdict::NoResult, Exit::Code(code)) = (&summary.verdict, exit)
+        && summary.unread_lines > 0
+    {
+        summary.verdict = unread(summary.unread_lines, code);
+    }
     quoted(&errors)
+}
+
+/// There was no result in what could be read.
+fn unread(lines: u64, code: i32) -> Verdict {
+    let most = LINE_BYTES >> 20;
+    let message = format!(
+        "the agent ended with exit status {code}, and its result event is not in what could be \
+         read: lines of more than {most} MiB are not read, and it wrote {lines} of them; out.log \
+         has them"
+    );
+    Verdict::Explained {
+        code: FailureCode::NoResult,
+        message,
+    }
 }
 
 fn used(adapter: &Adapter, dir: &RunDir) -> Option<Usage> {
@@ -94,7 +120,6 @@ fn harmless(character: char) -> Vec<char> {
 
 #[cfg(test)]
 mod tests {
-    use orch_core::run::FailureCode;
     use orch_host::adapter;
 
     use super::*;
@@ -126,8 +151,38 @@ mod tests {
                     ..Usage::default()
                 })
             }),
+            closer: |code, words| {
+                let known = code == 145 && words == "what?";
+                known.then(|| error(FailureCode::AuthFailed))
+            },
             ..*adapter::find("claude").unwrap()
         }
+    }
+
+    fn error(code: FailureCode) -> Verdict {
+        let message = "what?".to_owned();
+        Verdict::Error { code, message }
+    }
+
+    #[test]
+    fn an_error_of_no_kind_is_told_closer_by_the_exit_status() {
+        let (_place, dir) = place();
+        let verdict = |verdict, exit| {
+            let mut summary = summary(verdict);
+            complete(&mut summary, &explaining(), &dir, exit);
+            summary.verdict
+        };
+        let unknown = || error(FailureCode::AgentError);
+        let refused = error(FailureCode::AuthFailed);
+        assert_eq!(verdict(unknown(), Exit::Code(145)), refused);
+        assert_eq!(verdict(unknown(), Exit::Code(1)), unknown());
+        let (number, core) = (9, false);
+        let killed = Exit::Signal { number, core };
+        assert_eq!(verdict(unknown(), killed), unknown());
+        // What the result itself says in a form made for programs is not overruled.
+        let turns = error(FailureCode::TurnLimit);
+        assert_eq!(verdict(turns.clone(), Exit::Code(145)), turns);
+        assert_eq!(verdict(Verdict::Success, Exit::Code(145)), Verdict::Success);
     }
 
     #[test]
@@ -149,6 +204,33 @@ mod tests {
         let killed = Exit::Signal { number, core };
         assert_eq!(verdict(Verdict::NoResult, killed), Verdict::NoResult);
         assert_eq!(verdict(Verdict::Success, Exit::Code(41)), Verdict::Success);
+    }
+
+    #[test]
+    fn a_line_that_was_too_long_may_have_been_the_result() {
+        let (_place, dir) = place();
+        std::fs::write(dir.err_log(), "no key\n").unwrap();
+        let verdict = |verdict, unread_lines, code| {
+            let mut summary = Summary {
+                unread_lines,
+                ..summary(verdict)
+            };
+            complete(&mut summary, &explaining(), &dir, Exit::Code(code));
+            summary.verdict
+        };
+        let Verdict::Explained { code, message } = verdict(Verdict::NoResult, 1, 0) else {
+            panic!("it is not said");
+        };
+        assert_eq!(code, FailureCode::NoResult);
+        assert!(message.contains("lines of more than 32 MiB"), "{message}");
+        assert!(message.contains("wrote 1 of them"), "{message}");
+        assert_eq!(verdict(Verdict::NoResult, 0, 0), Verdict::NoResult);
+        assert_eq!(verdict(Verdict::Success, 1, 0), Verdict::Success);
+        // What the program says itself of its end says more.
+        let Verdict::Explained { code, .. } = verdict(Verdict::NoResult, 1, 41) else {
+            panic!("it is not said");
+        };
+        assert_eq!(code, FailureCode::AuthFailed);
     }
 
     #[test]

@@ -159,6 +159,7 @@ impl From<Refusal> for Failed {
         let conflict = |code: &str| Self::new(StatusCode::CONFLICT, code, &*message);
         match &refusal {
             Refusal::Text { field, problem } => text(field, problem, &message),
+            Refusal::Scope { .. } => unprocessable("bad_scope").about("scope"),
             Refusal::Range {
                 field,
                 least,

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::ask;
 use super::failure::Failed;
-use super::tasks::{Id, ambiguous, checked_id, checked_prefix, views};
+use super::tasks::{Id, ambiguous, checked_id, checked_prefix, hindrance, views};
 use crate::config::{AgentEntry, Loaded};
 use crate::convert;
 use crate::shared::Shared;
@@ -92,14 +92,15 @@ fn summary(shared: &Shared, reader: &mut dyn Reader) -> Result<api::Status, Fail
     })
 }
 
-/// The tasks whose run has ended and cannot be recorded before a person does something.
+/// The tasks whose run stands still, or has ended and cannot be recorded, before a person does
+/// something.
 fn hindered(
     shared: &Shared,
     reader: &mut dyn Reader,
     live: &[Run],
 ) -> Result<Vec<api::Task>, Failed> {
     let needs_person = |run: &&Run| {
-        let wait = shared.hindrance(&run.id);
+        let wait = hindrance(shared, run);
         wait.is_some_and(|wait| wait.actor == Actor::Person)
     };
     let mut tasks = Vec::new();

@@ -12,7 +12,9 @@ use orch_core::id::BadId;
 use orch_core::request::{Answer, NewTask, Request, TaskEdit};
 use orch_core::run::Run;
 use orch_core::task::{Dependency, DependencyKind, Priority, Task, TaskState};
-use orch_core::wait;
+use orch_core::wait::{self, Actor, Wait, WaitCode};
+use orch_host::run_dir::RunDir;
+use orch_host::supervise;
 use orch_store::{Reader, TaskFilter};
 use serde::Deserialize;
 
@@ -63,10 +65,35 @@ fn view_beside(
     let wait = wait::explain(reader.ledger(), task, &config.core, live, shared.service())?;
     // What the daemon knows of a run at this moment says more than that an agent works on it.
     let now = match &task.state {
-        TaskState::InProgress { run } => shared.hindrance(run),
+        TaskState::InProgress { run } => {
+            let run = live.iter().find(|live| &live.id == run);
+            run.and_then(|run| hindrance(shared, run))
+        }
         _ => None,
     };
     Ok(convert::task(task, &dependencies, now.or(wait).as_ref()))
+}
+
+/// What a live run waits for at this moment, if not for its agent alone: what was noted, or that
+/// its agent stands still.
+pub(super) fn hindrance(shared: &Shared, run: &Run) -> Option<Wait> {
+    let noted = shared.hindrance(&run.id);
+    if noted.is_some() || run.stop.is_some() {
+        return noted;
+    }
+    let dir = RunDir::new(&shared.project.runs(), &run.id);
+    // What cannot be looked at is not said.
+    let pid = supervise::stopped_agent(&dir).ok().flatten()?;
+    Some(Wait {
+        code: WaitCode::Agent,
+        message: format!(
+            "{} works on it in {}, but a signal has stopped its process: 'kill -CONT {pid}' lets \
+             it go on, 'orch task cancel {}' ends it",
+            run.agent, run.id, run.task
+        ),
+        actor: Actor::Person,
+        until: None,
+    })
 }
 
 #[derive(Deserialize)]

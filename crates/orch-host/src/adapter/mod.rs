@@ -103,6 +103,9 @@ pub struct Adapter {
     /// was printed on stderr. For what a program says in a fixed form only; `None` where that is
     /// all that can be said.
     pub explain: fn(code: i32, errors: &str) -> Option<(FailureCode, String)>,
+    /// What an error of its result is about, from the exit status and its words, where the result
+    /// does not say so in a form made for programs. `None` where the status says nothing more.
+    pub closer: fn(code: i32, words: &str) -> Option<Verdict>,
     /// What it used, from the text of [`USAGE_FILE`], for one that writes it there.
     pub usage_file: Option<fn(&str) -> Option<Usage>>,
     /// An event's data in words, for people; `None` where there is nothing worth a line.
@@ -153,6 +156,11 @@ pub const USAGE_FILE: &str = "usage.json";
 
 /// For [`Adapter::explain`] where a status says nothing more.
 const fn no_explanation(_code: i32, _errors: &str) -> Option<(FailureCode, String)> {
+    None
+}
+
+/// For [`Adapter::closer`] where a status says nothing more.
+const fn nothing_closer(_code: i32, _words: &str) -> Option<Verdict> {
     None
 }
 
@@ -556,6 +564,8 @@ pub struct Summary {
     pub session_id: Option<String>,
     /// What a person should know although it did not change the verdict.
     pub warnings: Vec<String>,
+    /// Lines that were too long to be read. The final word may have been one of them.
+    pub unread_lines: u64,
 }
 
 /// How much of the end of an unreadable line a [`Reader`] is shown, bytes.

@@ -22,7 +22,7 @@ use super::provider::at_second;
 use super::shell::{ShellReader, describe};
 use super::{
     Adapter, AgentEvent, AgentSettings, Capabilities, Counting, EventType, Invocation, LimitSignal,
-    Occasion, Reader, SettingsError, Summary, TAIL_BYTES, no_explanation,
+    Occasion, Reader, SettingsError, Summary, TAIL_BYTES, no_explanation, nothing_closer,
 };
 use crate::supervise::StopSignal;
 
@@ -167,6 +167,7 @@ const fn adapter(has_result_event: bool, resume: bool) -> Adapter {
         invocation,
         reader: || Box::new(OwnReader::new(Definition::default(), false)),
         explain: no_explanation,
+        closer: nothing_closer,
         usage_file: None,
         describe,
     }
@@ -404,6 +405,8 @@ struct OwnReader {
     /// Endings that came after the first.
     further_endings: u64,
     not_understood: u64,
+    /// Those of them that were too long to be read.
+    unread: u64,
 }
 
 impl OwnReader {
@@ -420,6 +423,7 @@ impl OwnReader {
             limit_ends: false,
             further_endings: 0,
             not_understood: 0,
+            unread: 0,
         }
     }
 
@@ -533,6 +537,7 @@ impl Reader for OwnReader {
 
     fn unreadable(&mut self, _length: u64, _tail: &[u8]) {
         self.not_understood += 1;
+        self.unread += 1;
     }
 
     fn terminal_seen(&self) -> bool {
@@ -563,6 +568,7 @@ impl Reader for OwnReader {
             usage: self.usage,
             session_id: self.session.clone(),
             warnings,
+            unread_lines: self.unread,
         }
     }
 }

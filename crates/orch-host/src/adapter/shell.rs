@@ -11,7 +11,7 @@ use orch_core::run::Usage;
 use super::json::text_data;
 use super::{
     Adapter, AgentEvent, AgentSettings, Capabilities, Counting, EventType, Invocation, LimitSignal,
-    Occasion, Reader, SettingsError, Summary, no_explanation,
+    Occasion, Reader, SettingsError, Summary, no_explanation, nothing_closer,
 };
 use crate::supervise::StopSignal;
 
@@ -38,6 +38,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(ShellReader),
     explain: no_explanation,
+    closer: nothing_closer,
     usage_file: None,
     describe,
 };
@@ -152,6 +153,7 @@ impl Reader for ShellReader {
             usage: Usage::default(),
             session_id: None,
             warnings: Vec::new(),
+            unread_lines: 0,
         }
     }
 

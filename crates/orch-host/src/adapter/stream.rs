@@ -61,6 +61,7 @@ impl<P: Protocol> Reader for JsonLines<P> {
 
     fn summary(&self) -> Summary {
         let mut summary = self.protocol.summary();
+        summary.unread_lines = self.unreadable;
         let counted = [
             (self.not_understood, "not JSON objects; kept as raw events"),
             (self.mended, "not quite JSON and were mended"),
@@ -169,6 +170,7 @@ impl FirstEnding {
             usage: first.map_or_else(Usage::default, |ending| ending.usage),
             session_id,
             warnings: notes.to_vec(),
+            unread_lines: 0,
         }
     }
 }

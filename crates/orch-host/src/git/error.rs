@@ -64,7 +64,7 @@ pub enum GitError {
         limit: usize,
     },
     /// Git said no.
-    #[error("'{command}' failed with {status}: {stderr}")]
+    #[error("'{command}' failed with {status}: {}", one_line(stderr))]
     Failed {
         /// The command.
         command: String,
@@ -121,5 +121,29 @@ impl GitError {
         (stderr.contains(".lock") && stderr.contains("File exists"))
             || stderr.contains("Unable to create")
             || stderr.contains("could not lock config")
+    }
+}
+
+/// What git said over several lines, as one: it becomes part of a sentence.
+pub(crate) fn one_line(said: &str) -> String {
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn what_git_says_over_several_lines_is_one_sentence() {
+        let failed = GitError::Failed {
+            command: "git x".to_owned(),
+            status: std::process::ExitStatus::from_raw(128 << 8),
+            stderr: "error: no room\n\n  fatal: cannot\r\n".to_owned(),
+        };
+        let said = failed.to_string();
+        assert!(said.ends_with(": error: no room; fatal: cannot"), "{said}");
+        assert!(failed.stderr().contains('\n'), "what is looked into stays");
     }
 }

@@ -40,6 +40,7 @@ mod view;
 
 pub use command::Git;
 pub use error::GitError;
+pub(crate) use error::one_line;
 pub use names::{BadName, BranchName, Oid, RefName};
 pub use repository::Repository;
 

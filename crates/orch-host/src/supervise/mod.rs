@@ -57,5 +57,5 @@ pub use record::{ExitRecord, Leaked, Source};
 pub use server::SHIMS_COMMAND;
 pub use spec::{Limits, MARKER, Spec, SpecError, StopSignal};
 pub use standing::{Standing, inspect};
-pub use standstill::{StoppedShim, is_stopped, stopped_shim, unwritten_end};
+pub use standstill::{StoppedShim, is_stopped, stopped_agent, stopped_shim, unwritten_end};
 pub use stop::{StopSent, stop};

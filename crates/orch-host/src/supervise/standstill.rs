@@ -34,6 +34,24 @@ pub fn is_stopped(pid: i32) -> bool {
     read(pid).is_ok_and(|process| process.is_some_and(|process| process.stopped))
 }
 
+/// The process id of this run's agent, if a signal has stopped it.
+///
+/// # Errors
+/// The directory or the process table could not be read.
+pub fn stopped_agent(dir: &RunDir) -> io::Result<Option<i32>> {
+    let open = match Dir::open(dir.path()) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(record) = read_json::<PidRecord>(&open, name::PID_RECORD)? else {
+        return Ok(None);
+    };
+    let agent = record.agent;
+    let is_stopped = agent.life()? == Life::Alive && is_stopped(agent.pid);
+    Ok(is_stopped.then_some(agent.pid))
+}
+
 /// Why the end of this run is not written down although its agent has ended and its shim lives, in
 /// words; `None` if nothing speaks for that.
 ///

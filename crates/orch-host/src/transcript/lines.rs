@@ -3,7 +3,7 @@
 use crate::adapter::TAIL_BYTES;
 
 /// Longest line that is read, bytes. A result of 20 MB is one line.
-pub(super) const LINE_BYTES: usize = 32 << 20;
+pub const LINE_BYTES: usize = 32 << 20;
 
 /// One line, without its `\n`.
 pub(super) enum Line<'a> {

@@ -42,6 +42,8 @@ use lines::{Line, Located, Splitter};
 use replay::Cut;
 use rustix::io::Errno;
 
+pub use lines::LINE_BYTES;
+
 /// Longest line of output that an event carries, bytes.
 pub const EMBED_BYTES: usize = 1 << 20;
 /// Most bytes of `out.log` that one call of [`Transcript::advance_a_piece`] reads.

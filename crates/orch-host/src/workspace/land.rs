@@ -26,7 +26,7 @@ use super::{
     snapshot, task_branch,
 };
 use crate::failpoint::{self, Point};
-use crate::git::{BranchName, GitError, Oid, Place, RefUpdate, View, split_nul};
+use crate::git::{BranchName, GitError, Oid, Place, RefUpdate, View, one_line, split_nul};
 
 /// How often a landing begins again because the target branch moved meanwhile.
 const TRIES: u32 = 10;
@@ -99,7 +99,7 @@ impl Workspaces {
         }
         let tree = match self.merge(&target, &tip)? {
             Merge::Clean(tree) => tree,
-            Merge::Conflict(files) => return Ok(Some(self.conflict(branch, files))),
+            Merge::Conflict(files) => return self.conflict(task, branch, files).map(Some),
             Merge::Impossible(why) => return Ok(Some(blocked(why, Vec::new()))),
         };
         let message = landing_message(task, branch, message);
@@ -112,12 +112,14 @@ impl Workspaces {
         Ok(landing)
     }
 
-    fn conflict(&self, branch: &BranchName, files: Vec<String>) -> Landing {
+    fn conflict(&self, task: &TaskId, branch: &BranchName, files: Vec<String>) -> Result<Landing> {
+        let (target, path) = (&self.target, self.home()?.join(task.as_str()));
         let message = format!(
-            "branch '{branch}' conflicts with '{}', and nothing was changed",
-            self.target
+            "branch '{branch}' conflicts with '{target}', and nothing was changed; merge \
+             '{target}' into it in {}",
+            path.display()
         );
-        blocked(message, files)
+        Ok(blocked(message, files))
     }
 
     /// The landing of a branch that holds nothing new. It is none while all of the task's work lies
@@ -141,7 +143,7 @@ impl Workspaces {
         }
         let message = format!(
             "there is nothing to land, and what is in no commit lies in {}; commit it there or \
-             move it away, and approve again",
+             move it away",
             path.display()
         );
         Ok(blocked(message, left))
@@ -309,14 +311,22 @@ impl Workspaces {
     }
 
     fn not_brought_along(&self, holder: &Holder, refusal: &str, files: Vec<String>) -> Landing {
-        let why = if files.is_empty() {
-            format!("git cannot update it ({refusal})")
-        } else {
-            "it has changes of its own there".to_owned()
+        let (why, mend) = match lock_in_the_way(refusal) {
+            _ if !files.is_empty() => (
+                "it has changes of its own there".to_owned(),
+                "commit or stash them there".to_owned(),
+            ),
+            Some(lock) => (
+                format!("git is at work there, or has left its lock {lock} behind"),
+                "remove it once no git runs there".to_owned(),
+            ),
+            None => (
+                format!("git cannot update it ({})", one_line(refusal)),
+                "see what 'git status' says there".to_owned(),
+            ),
         };
         let message = format!(
-            "'{}' is checked out in {} and {why}; commit or stash them there and approve again; \
-             nothing was changed",
+            "'{}' is checked out in {} and {why}; nothing was changed; {mend}",
             self.target,
             holder.path.display()
         );
@@ -417,6 +427,13 @@ impl Holder {
             to,
         }
     }
+}
+
+/// The lock that git could not take, from what it said.
+fn lock_in_the_way(refusal: &str) -> Option<&str> {
+    let (_, said) = refusal.split_once("Unable to create '")?;
+    let (lock, why) = said.split_once("': ")?;
+    (lock.ends_with(".lock") && why.starts_with("File exists")).then_some(lock)
 }
 
 /// Takes checkouts back after the ref could not be moved.

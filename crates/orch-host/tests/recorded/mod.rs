@@ -9,7 +9,7 @@ pub mod hostile;
 use std::path::{Path, PathBuf};
 
 use orch_core::outcome::{Enforced, Verdict, Witness, decide};
-use orch_core::run::{Exit, Outcome};
+use orch_core::run::{Exit, FailureCode, Outcome};
 use orch_host::adapter::{Adapter, AgentEvent, Summary, find};
 
 /// One recorded run.
@@ -40,15 +40,22 @@ impl Recorded {
         (events, summary)
     }
 
-    /// `verdict`, or what the exit status explains if the output has no result.
+    /// `verdict`, or what the exit status explains if the output has no result or one that does
+    /// not say what its error is about.
     pub fn explained(&self, verdict: Verdict) -> Verdict {
         let code = self.exit.as_deref().and_then(|exit| exit.parse().ok());
-        let code = code.filter(|code| verdict == Verdict::NoResult && *code >= 0);
-        let explain = |code| (self.adapter.explain)(code, &self.stderr);
-        match code.and_then(explain) {
-            Some((code, message)) => Verdict::Error { code, message },
-            None => verdict,
-        }
+        let Some(status) = code.filter(|code| *code >= 0) else {
+            return verdict;
+        };
+        let explained = match &verdict {
+            Verdict::NoResult => (self.adapter.explain)(status, &self.stderr)
+                .map(|(code, message)| Verdict::Error { code, message }),
+            Verdict::Error { code, message } if *code == FailureCode::AgentError => {
+                (self.adapter.closer)(status, message)
+            }
+            _ => None,
+        };
+        explained.unwrap_or(verdict)
     }
 
     /// How the run would be recorded with this verdict; `None` if nobody wrote down how its

@@ -81,7 +81,7 @@ pub fn run(context: &Context, args: &Doctor) -> Result<Ending> {
             checks.push(daemon);
             let facts = doctor::gather(&project, pid, args.deep);
             checks.extend(doctor::judge(&facts));
-            checks.extend(agents(&project));
+            checks.extend(agents(&project, pid.is_some()));
             checks.extend(files(&project));
             checks.extend(agreed(&project));
         }
@@ -231,7 +231,7 @@ fn daemon(context: &Context, project: &Project) -> (Check, Option<u32>) {
     (check(name, Verdict::Ok, detail), status.pid)
 }
 
-fn agents(project: &Project) -> Vec<Check> {
+fn agents(project: &Project, is_served: bool) -> Vec<Check> {
     let agents = match config::agents(project, &orch_daemon::adapters()) {
         Ok(agents) => agents,
         Err(error) => return vec![failed("orch.toml", error.into())],
@@ -240,7 +240,37 @@ fn agents(project: &Project) -> Vec<Check> {
         let check = check("agents", Verdict::Warning, "there are none");
         return vec![check.mend("orch agent add coder --adapter claude")];
     }
-    agents.iter().map(|it| agent(it, &project.root)).collect()
+    let judged = |it: &AgentEntry| match agent(it, &project.root) {
+        found if found.verdict == Verdict::Ok && it.enabled => variables(it, is_served, found),
+        found => found,
+    };
+    agents.iter().map(judged).collect()
+}
+
+/// What was `found` of an agent, unless variables are not set here that it is to be given. A daemon
+/// may have been started elsewhere, where they are.
+fn variables(agent: &AgentEntry, is_served: bool, found: Check) -> Check {
+    let unset = orch_daemon::unset_variables(&agent.env, |name| std::env::var_os(name).is_some());
+    let Some((first, reference)) = unset.first() else {
+        return found;
+    };
+    let all: Vec<String> = unset
+        .iter()
+        .map(|(name, reference)| format!("{name} = \"${reference}\""))
+        .collect();
+    let (verdict, rest) = match is_served {
+        true => (
+            Verdict::Warning,
+            "; whether it is where 'orch serve' was started cannot be told from here",
+        ),
+        false => (Verdict::Problem, ""),
+    };
+    let env = all.join(", ");
+    let detail = format!("`env` refers to what is not set here: {env}{rest}");
+    Check::new(found.name, WORKS, verdict, detail).mend(format!(
+        "export {reference} where you start orch, or: orch agent edit {} --env {first}=VALUE",
+        agent.name
+    ))
 }
 
 /// Whether what the configuration names can be used. Nothing is said of a project that names

@@ -41,8 +41,7 @@ fn said(printer: &Printer, why: &Answer) -> Result<()> {
                 .until
                 .as_deref()
                 .map(|time| view::moment(printer, time));
-            let until = until.map_or_else(String::new, |until| format!(", until {until}"));
-            printer.line(format!("{} acts next{until}.", actor(&wait.actor)))?;
+            printer.line(next(&wait.actor, until.as_deref()))?;
         }
         (None, Some(failure)) => {
             let said = format!("It ended: {} ({})", failure.message, failure.code);
@@ -56,6 +55,17 @@ fn said(printer: &Printer, why: &Answer) -> Result<()> {
         printer.table(&dependencies(printer, why))?;
     }
     Ok(())
+}
+
+/// Who acts next. A person has no time by which to do so: it is when orch looks again by itself.
+fn next(who: &str, until: Option<&str>) -> String {
+    let name = actor(who);
+    match (who, until) {
+        (_, None) => format!("{name} acts next."),
+        ("timer", Some(at)) => format!("{name} acts next, at {at}."),
+        ("person", Some(at)) => format!("{name} acts next; orch looks again at {at}."),
+        (_, Some(at)) => format!("{name} acts next, until {at}."),
+    }
 }
 
 fn actor(word: &str) -> String {
@@ -96,6 +106,15 @@ mod tests {
     use crate::printer::tests::printer;
     use crate::view::tests as examples;
     use orch_api::types::WhyDependency;
+
+    #[test]
+    fn a_person_is_given_no_time_and_the_clock_is() {
+        let at = Some("07:06:55");
+        let person = "A person acts next; orch looks again at 07:06:55.";
+        assert_eq!(next("person", at), person);
+        assert_eq!(next("person", None), "A person acts next.");
+        assert_eq!(next("timer", at), "The clock acts next, at 07:06:55.");
+    }
 
     #[test]
     fn a_task_that_waits_for_another() {

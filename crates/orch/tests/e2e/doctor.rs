@@ -142,3 +142,43 @@ fn a_target_branch_that_is_gone_is_a_problem() {
         assert!(it["status"] == "ok" || it["hint"].is_string(), "{it}");
     }
 }
+
+/// Promise 5.
+#[test]
+fn a_variable_that_is_not_set_is_named_and_not_tried_again() {
+    const GONE: &str = "ORCHTEST_NO_SUCH_VARIABLE";
+    let project = Project::new(&format!(
+        "{AGENTS}env = {{ TOK = \"${GONE}\", OTHER = \"x\" }}\n"
+    ));
+    let task = project.add("something", &["--max-attempts", "3"]);
+    let (checks, code) = doctor(&project, &[]);
+    let found = check(&checks, "agent worker");
+    assert_eq!((&found["status"], code), (&"problem".into(), Some(1)));
+    let detail = text(found, "detail");
+    assert!(detail.contains(&format!("TOK = \"${GONE}\"")), "{detail}");
+    assert!(!detail.contains("OTHER"), "{detail}");
+    let hint = text(found, "hint");
+    assert!(hint.contains("orch agent edit worker --env TOK="), "{hint}");
+
+    project.fails(1, &["serve", "--once"]);
+    let run = project.last_run(&task);
+    assert_eq!(run["attempt"], 1, "{run}");
+    assert_eq!(run["status"], "not_started");
+    assert_eq!(run["failure"]["code"], "not_executable");
+    let message = text(&run["failure"], "message");
+    for part in ["'worker'", "TOK", GONE, &format!("orch task retry {task}")] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(project.task(&task)["status"], "failed");
+
+    // A daemon may have it.
+    let daemon = project.serve(&[]);
+    let (checks, code) = doctor(&project, &[]);
+    let found = check(&checks, "agent worker");
+    assert_eq!(
+        (&found["status"], code),
+        (&"warning".into(), Some(0)),
+        "{found}"
+    );
+    assert_eq!(daemon.drain(), Some(0));
+}

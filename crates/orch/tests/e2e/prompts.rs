@@ -81,6 +81,35 @@ fn templates_of_ones_own_are_used_and_a_wrong_one_starts_nothing() {
     assert!(said.contains("task.jinja"), "{said}");
 }
 
+#[test]
+fn a_template_that_leaves_the_repository_is_not_used() {
+    let project = Project::new(AGENT);
+    let task = project.add("good work", &[]);
+    let outside = project.outside("secret.txt");
+    fs::write(&outside, "SECRET").unwrap();
+    let root = project.root();
+    std::os::unix::fs::symlink(&outside, root.join("link.jinja")).unwrap();
+    fs::create_dir(root.join("prompts")).unwrap();
+    fs::write(root.join("prompts/real.jinja"), "Do: {{ task.title }}").unwrap();
+    std::os::unix::fs::symlink("prompts/real.jinja", root.join("inside.jinja")).unwrap();
+    let outside = outside.to_str().unwrap();
+    let up = format!("../{}", outside.rsplit('/').next().unwrap());
+    for path in [outside, &up, "link.jinja"] {
+        project.configure(&format!("{AGENT}[prompt]\ntask = {path:?}\n"));
+        let said = project.fails(4, &["task", "prompt", &task]);
+        let named = said.contains("prompt.task") && said.contains("outside of the repository");
+        assert!(named, "{path}: {said}");
+        assert!(!said.contains("SECRET"), "{path}: {said}");
+        let said = project.fails(1, &["doctor"]);
+        assert!(!said.contains("SECRET"), "{path}: {said}");
+    }
+    for path in ["prompts/real.jinja", "inside.jinja"] {
+        project.configure(&format!("{AGENT}[prompt]\nsystem = {path:?}\n"));
+        let shown = project.ok(&["task", "prompt", &task]);
+        assert!(shown.contains("Do: good work"), "{path}: {shown}");
+    }
+}
+
 /// A prompt may name only commands that there are.
 #[test]
 fn the_commands_that_a_prompt_names_exist() {

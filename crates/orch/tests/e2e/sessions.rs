@@ -15,6 +15,11 @@ const FAILURE: &str = r#"{"type":"result","subtype":"success","is_error":true,"r
 
 /// A project with one agent, `worker`, that is this script in the place of Claude Code.
 fn project(script: &str, more: &str) -> Project {
+    project_of("claude", script, more)
+}
+
+/// The same with the script in the place of this adapter's program.
+fn project_of(adapter: &str, script: &str, more: &str) -> Project {
     let project = Project::new("");
     let program = project.outside("agent.sh");
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -22,7 +27,7 @@ fn project(script: &str, more: &str) -> Project {
     project.configure(&format!(
         "[project]\nname = \"test\"\ntarget = \"main\"\n\
          [defaults]\nmax_attempts = 2\n[retry]\nbase = \"100ms\"\nmax = \"100ms\"\n\
-         [agents.worker]\nadapter = \"claude\"\ncommand = {:?}\n{more}",
+         [agents.worker]\nadapter = \"{adapter}\"\ncommand = {:?}\n{more}",
         program.to_str().unwrap()
     ));
     project
@@ -73,6 +78,32 @@ fn the_next_attempt_goes_on_with_the_session_of_the_one_before() {
     );
     let prompt = fs::read_to_string(project.run_dir(&last).join("prompt.md")).unwrap();
     assert!(prompt.contains("and the docs"), "{prompt}");
+}
+
+/// As Gemini CLI does where a gateway refuses its first call in words of its own: the session it
+/// named is empty, and to go on with it fails.
+#[test]
+fn a_session_in_which_nothing_was_said_is_not_gone_on_with() {
+    let script = r#"case "$*" in *--resume*)
+    echo "Error resuming session: No previous sessions found for this project." >&2; exit 42;; esac
+cat <<'END'
+{"type":"init","session_id":"s1","model":"m"}
+{"type":"message","role":"user","content":"Do it"}
+{"type":"result","status":"error","error":{"type":"unknown","message":"[API Error: {\"what\":\"no\"}]"}}
+END
+exit 244"#;
+    let project = project_of("gemini", script, "");
+    let task = project.add("make it", &[]);
+    project.fails(1, &["serve", "--once"]);
+    let runs = runs(&project, &task);
+    let codes: Vec<&str> = runs
+        .iter()
+        .map(|run| text(&run["failure"], "code"))
+        .collect();
+    assert_eq!(codes, ["provider_error", "provider_error"], "{runs:?}");
+    let message = text(&runs[0]["failure"], "message");
+    assert!(message.ends_with("HTTP status 500"), "{message}");
+    assert_eq!(runs[1]["resumed_session"], Value::Null);
 }
 
 #[test]

@@ -59,6 +59,44 @@ fn a_conflict_leaves_the_task_in_review_with_the_files_named() {
 }
 
 #[test]
+fn why_a_landing_is_blocked_says_what_to_do_and_so_does_what_waits_for_it() {
+    let project = Project::new(AGENTS);
+    let first = project.add("write same", &[]);
+    let second = project.add("write same thing", &[]);
+    let waits = project.add("write more", &["--depends-on", &second]);
+    // It ends with something left for a person.
+    project.fails(1, &["serve", "--once"]);
+    let why = project.ok(&["why", &waits]);
+    assert!(
+        why.contains(&format!("'orch task approve {second}'")),
+        "{why}"
+    );
+    project.ok(&["task", "approve", &first]);
+    project.fails(4, &["task", "approve", &second]);
+    let worktree = project.root().join(".orch/worktrees").join(&second);
+    for task in [&second, &waits] {
+        let why = project.ok(&["why", task]);
+        let place = format!("merge 'main' into it in {}: same.txt", worktree.display());
+        for part in [
+            &*place,
+            "Mend that, then 'orch task approve",
+            &format!("'orch task reject {second} -r WHY'"),
+            "A person acts next.",
+        ] {
+            assert!(why.contains(part), "{part}: {why}");
+        }
+    }
+    // It is what helps.
+    let git = |args: &[&str]| {
+        let dir = ["-C", worktree.to_str().unwrap()];
+        project.git(&[&dir[..], args].concat())
+    };
+    git(&["merge", "-q", "-X", "ours", "main"]);
+    project.ok(&["task", "approve", &second]);
+    assert_eq!(project.task(&second)["status"], "done");
+}
+
+#[test]
 fn rejected_work_goes_back_with_the_words() {
     let project = Project::new(AGENTS);
     let task = project.add("write beta", &[]);

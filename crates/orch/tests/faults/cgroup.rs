@@ -87,12 +87,17 @@ impl Drop for Cgroup {
     }
 }
 
-/// The children of a process.
+/// The children of a process; one that has ended has none.
 pub fn children_of(process: u32) -> Vec<u32> {
     let mut found = Vec::new();
-    // Each thread has a list of the children it made.
-    for thread in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
-        let children = thread.unwrap().path().join("children");
+    let threads = match fs::read_dir(format!("/proc/{process}/task")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return found,
+        threads => threads.unwrap(),
+    };
+    // Each thread has a list of the children it made. It may end while it is looked at.
+    for thread in threads {
+        let Ok(thread) = thread else { return found };
+        let children = thread.path().join("children");
         let children = fs::read_to_string(children).unwrap_or_default();
         found.extend(
             children

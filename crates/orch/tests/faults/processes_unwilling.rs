@@ -30,8 +30,9 @@ const WAITER: &str = "[agents.waiter]\nadapter = \"shell\"\n\
                       env = { GATE = \"$GATE\" }\nmax_parallel = 3\n";
 
 /// Fault 17. Injected: three agents are stopped by SIGSTOP. Held: while they stand still they count
-/// as running and nobody calls them lost; one that is let go ends with its own exit status, one is
-/// ended by its timeout and one by a cancel, as if they were awake.
+/// as running, nobody calls them lost, and `orch why` and `orch status` say that they were stopped;
+/// one that is let go ends with its own exit status, one is ended by its timeout and one by a cancel,
+/// as if they were awake.
 ///
 /// Promises 1, 2, 14.
 #[test]
@@ -52,6 +53,14 @@ fn a_stopped_agent_is_not_lost_and_can_be_ended() {
     let_it_last(STANDSTILL);
     assert_eq!(project.last_run(&freed)["status"], "running");
     assert_eq!(project.last_run(&cancelled)["status"], "running");
+    let mend = format!("'kill -CONT {}' lets it go on", agents[0]);
+    let why = project.ok(&["why", &freed]);
+    assert!(
+        why.contains(&mend) && why.contains("A person acts next"),
+        "{why}"
+    );
+    let status = project.ok(&["status"]);
+    assert!(status.contains(&mend), "{status}");
     let run = project.last_run(&timed);
     assert_eq!(
         (&run["status"], &run["signal"]),
@@ -62,8 +71,12 @@ fn a_stopped_agent_is_not_lost_and_can_be_ended() {
     project.ok(&["task", "cancel", &cancelled]);
     daemon.wait_for(|line| line["event"] == "task_cancelled");
     assert!(!is_alive(agents[1]) && !is_alive(agents[2]));
-    gate.open(1);
     send(agents[0], Signal::CONT);
+    until("nobody calls it stopped any more", || {
+        let why = project.ok(&["why", &freed]);
+        why.contains("An agent acts next").then_some(())
+    });
+    gate.open(1);
     daemon.wait_for(|line| line["event"] == "run_ended" && line["task"] == *freed);
     assert_eq!(project.last_run(&freed)["exit_code"], 3);
     assert_eq!(daemon.drain(), Some(0));

@@ -294,7 +294,9 @@ fn a_lock_that_git_left_blocks_a_landing_with_its_name() {
     let blocked = project.task(&task);
     assert_eq!(blocked["wait"]["code"], "landing_blocked", "{blocked}");
     let why = text(&blocked["wait"], "message");
-    assert!(why.contains("index.lock"), "{why}");
+    let mend = format!("{} behind; nothing was changed; remove it", lock.display());
+    assert!(why.contains(&mend), "{why}");
+    assert!(!why.contains("stash") && !why.contains('\n'), "{why}");
     assert!(lock.exists());
     fs::remove_file(&lock).unwrap();
     project.ok(&["task", "approve", &task]);

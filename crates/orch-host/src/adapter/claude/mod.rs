@@ -12,7 +12,7 @@ use super::messages;
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
-    SettingsError,
+    SettingsError, nothing_closer,
 };
 use crate::supervise::StopSignal;
 use orch_core::run::FailureCode;
@@ -51,6 +51,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     },
     reader: || Box::new(JsonLines::<reader::Claude>::default()),
     explain,
+    closer: nothing_closer,
     usage_file: None,
     describe: messages::words::describe,
 };

@@ -14,7 +14,7 @@ use super::mcp::{McpServer, McpTransport};
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
-    SettingsError,
+    SettingsError, nothing_closer,
 };
 use crate::supervise::StopSignal;
 
@@ -47,6 +47,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::Codex>::default()),
     explain,
+    closer: nothing_closer,
     usage_file: None,
     describe: words::describe,
 };

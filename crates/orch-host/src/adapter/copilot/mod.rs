@@ -13,7 +13,7 @@ use super::bypass::Allowing;
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, McpServer,
-    McpTransport, Occasion, Permission, SettingsError, USAGE_FILE,
+    McpTransport, Occasion, Permission, SettingsError, USAGE_FILE, nothing_closer,
 };
 use crate::supervise::StopSignal;
 
@@ -51,6 +51,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::Copilot>::default()),
     explain: reader::explain,
+    closer: nothing_closer,
     usage_file: Some(reader::usage_file),
     describe: words::describe,
 };

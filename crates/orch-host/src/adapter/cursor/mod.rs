@@ -10,7 +10,7 @@ use super::arguments::{Reserved, owned};
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
-    SettingsError, no_explanation,
+    SettingsError, no_explanation, nothing_closer,
 };
 use crate::supervise::StopSignal;
 
@@ -39,6 +39,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::Cursor>::default()),
     explain: no_explanation,
+    closer: nothing_closer,
     usage_file: None,
     describe: words::describe,
 };

@@ -13,6 +13,9 @@
 //!   `error.message`, as `[API Error: …]` around the provider's answer, which is JSON, or around
 //!   one sentence. After that follows one more line exactly if the status was 429.
 //! * Text comes in pieces. The final text is all of it after the last tool call.
+//! * A session is in the program's files once a tool has answered, or an answer was there to its
+//!   end. When a call fails before that, the program takes back even the prompt, and to go on with
+//!   such a session fails.
 //! * `input_tokens` includes what was cached, `output_tokens` excludes thoughts, which are what
 //!   remains of the total. An error's zeros mean that no call came to an end: they say nothing.
 
@@ -23,7 +26,7 @@ use crate::adapter::json::{Fields, Object};
 
 use crate::adapter::believed::{session, tokens};
 use crate::adapter::calls::{Calls, Refusals, call, message};
-use crate::adapter::provider::{Trouble, by_word, is_connection};
+use crate::adapter::provider::{Trouble, by_word, is_connection, verdict};
 use crate::adapter::stream::{Ending, FirstEnding, Notes, Protocol, event};
 use crate::adapter::{AgentEvent, EventType, Summary};
 
@@ -33,6 +36,8 @@ const TEXT_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub(in crate::adapter) struct Gemini {
     session: Option<String>,
+    /// What the program has of it.
+    kept: Kept,
     /// What was said since the last tool call.
     text: String,
     /// Why the program stopped the work, or forbade to go on, and nothing was done since.
@@ -41,6 +46,18 @@ pub(in crate::adapter) struct Gemini {
     calls: Calls,
     refusals: Refusals,
     notes: Notes,
+}
+
+/// What the program keeps of a session.
+#[derive(Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kept {
+    /// The model said nothing yet, or what it said was taken back.
+    #[default]
+    Nothing,
+    /// What the model said, unless the call fails.
+    Words,
+    /// A tool has answered, and no failure takes that back.
+    Work,
 }
 
 struct Stopped {
@@ -89,7 +106,9 @@ impl Protocol for Gemini {
     }
 
     fn summary(&self) -> Summary {
-        let mut summary = self.ending.summary(self.session.clone(), &self.notes);
+        let session = self.session.clone();
+        let session = session.filter(|_| self.kept != Kept::Nothing);
+        let mut summary = self.ending.summary(session, &self.notes);
         summary.result = (!self.text.is_empty()).then(|| self.text.clone());
         summary.warnings.extend(self.refusals.warning());
         summary
@@ -99,6 +118,7 @@ impl Protocol for Gemini {
 impl Gemini {
     /// The model said or did something.
     fn went_on(&mut self) {
+        self.kept = self.kept.max(Kept::Words);
         self.stopped = self.stopped.take().filter(|stopped| stopped.is_final);
     }
 
@@ -136,6 +156,7 @@ impl Gemini {
         let words = error.as_ref().and_then(|error| error.text("message"));
         let call = || call.unwrap_or_else(|| "?".to_owned());
         self.went_on();
+        self.kept = Kept::Work;
         match kind.as_deref() {
             Some("stop_execution") => {
                 self.stopped = Some(Stopped {
@@ -176,6 +197,9 @@ impl Gemini {
         };
         if !self.ending.take(ending, &mut self.notes) {
             return vec![event(EventType::Raw, object.raw)];
+        }
+        if self.kept == Kept::Words && object.fields.text("status").as_deref() != Some("success") {
+            self.kept = Kept::Nothing;
         }
         let used = object.fields.raw("stats");
         let used = used.map(|raw| event(EventType::Usage, raw));
@@ -229,6 +253,9 @@ const BROKEN: &[&str] = &[
     "Model stream ended without a finish reason.",
 ];
 
+/// How the words begin that the program puts around an error of a call.
+const API_ERROR: &str = "[API Error: ";
+
 /// What an error in the result is about.
 fn failed(error: &Fields<'_>) -> Verdict {
     let kind = error.text("type").unwrap_or_default();
@@ -260,7 +287,7 @@ fn provider_error(words: &str) -> Trouble {
         "]\nPlease wait and try again later.",
         "]\nPossible quota limitations in place",
     ];
-    let Some(inner) = words.strip_prefix("[API Error: ") else {
+    let Some(inner) = words.strip_prefix(API_ERROR) else {
         return Trouble::default();
     };
     let mut limits = LIMITS.iter().filter_map(|words| inner.rsplit_once(words));
@@ -332,18 +359,37 @@ pub(super) fn explain(code: i32, errors: &str) -> Option<(FailureCode, String)> 
             "a tool failed in a way that ended it",
         ),
         55 => (FailureCode::AgentError, "it does not trust the directory"),
-        code => return by_status(code),
+        code => return by_status(status(code).filter(|status| COMMON.contains(status))?),
     };
     Some((code, words.to_owned()))
 }
 
-fn by_status(code: i32) -> Option<(FailureCode, String)> {
-    let is_status = |status: &u64| i64::from(code) == i64::try_from(status & 255).unwrap_or(-1);
-    let statuses = [400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504, 529];
-    let status = statuses.into_iter().find(is_status)?;
+/// The statuses that are believed where no word says that a call failed.
+const COMMON: [u64; 12] = [400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504, 529];
+
+fn by_status(status: u64) -> Option<(FailureCode, String)> {
     let code = Trouble::by_status(status).code?;
     Some((
         code,
         format!("its exit status is what remains of HTTP status {status}"),
     ))
+}
+
+/// The HTTP status of which the system kept this. The program's own statuses, and the codes of
+/// errors that are none of HTTP, are all below 144, as 400 is. Of those above 511 only the one that
+/// says overload is known, which leaves 17.
+fn status(code: i32) -> Option<u64> {
+    match code {
+        17 => Some(529),
+        144..=255 => u64::try_from(code).ok().map(|code| code + 256),
+        _ => None,
+    }
+}
+
+/// What the status of an error says about an answer that the program quotes and that has a form of
+/// its own, as those of gateways have.
+pub(super) fn closer(code: i32, words: &str) -> Option<Verdict> {
+    words.strip_prefix(API_ERROR)?;
+    let (failure, why) = by_status(status(code)?)?;
+    Some(verdict(failure, format!("{words}; {why}"), None))
 }

@@ -114,6 +114,7 @@ impl Protocol for OpenCode {
             },
             session_id: self.session.clone(),
             warnings: self.warnings(),
+            unread_lines: 0,
         }
     }
 }

@@ -102,6 +102,7 @@ impl Protocol for Pi {
                 .into_iter()
                 .chain(self.notes.to_vec())
                 .collect(),
+            unread_lines: 0,
         }
     }
 }

@@ -86,7 +86,9 @@ fn mend(code: &str) -> &'static str {
     match code {
         "auth_failed" => "see login",
         "model_not_found" => "orch agent edit NAME --model MODEL, with a model of your account",
-        "command_not_found" | "not_executable" => "orch agent edit NAME --command PATH",
+        "command_not_found" | "not_executable" => {
+            "orch agent edit NAME --command PATH, or --env VARIABLE=VALUE if that is what it names"
+        }
         "timeout" => {
             "orch agent test NAME --timeout 15m, and see whether its provider can be reached"
         }
