@@ -59,6 +59,11 @@ fn daemon(project: &Project) -> Result<Option<Client>, ConnectError> {
     }
 }
 
+/// Whether a daemon listens on the socket of `project`.
+pub(crate) fn somebody_listens(project: &Project) -> bool {
+    UnixStream::connect(project.socket()).is_ok_and(|stream| listener_lives(&stream))
+}
+
 /// Whether the process lives that listens at the other end. Where the system does not say which
 /// that is, it counts as alive.
 fn listener_lives(stream: &UnixStream) -> bool {

@@ -209,6 +209,11 @@ impl From<ClientError> for UserError {
                 "unanswered",
                 "'orch status' and 'orch events' say what was recorded; do not repeat it unseen",
             ),
+            ClientError::Unread { .. } => (
+                Kind::Internal,
+                "unread",
+                "'orch doctor' says what is wrong with this project",
+            ),
             ClientError::Version { .. } => (
                 Kind::Unreachable,
                 "version_mismatch",

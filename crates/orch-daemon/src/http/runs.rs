@@ -106,7 +106,7 @@ pub(super) async fn events(
     let dir = RunDir::new(&shared.project.runs(), &run.id);
     must_be_there(&run, &dir, &dir.events())?;
     let lines = Lines {
-        file: Growing::new(dir.events()),
+        file: Growing::from(dir.events(), 0),
         rest: Vec::new(),
         after: query.after.unwrap_or(0),
         since,
@@ -126,6 +126,8 @@ pub(super) async fn events(
 #[serde(deny_unknown_fields)]
 pub(super) struct LogQuery {
     stream: Option<String>,
+    /// How many bytes not to read: whoever was cut off has them.
+    skip: Option<u64>,
     follow: Option<bool>,
 }
 
@@ -150,7 +152,7 @@ pub(super) async fn log(
     let source = Output {
         shared: Arc::clone(&shared),
         run: run.id,
-        part: Growing::new(path),
+        part: Growing::from(path, query.skip.unwrap_or(0)),
     };
     Ok(stream(
         "application/octet-stream",
@@ -243,8 +245,8 @@ struct Growing {
 }
 
 impl Growing {
-    const fn new(path: PathBuf) -> Self {
-        Self { path, at: 0 }
+    const fn from(path: PathBuf, at: u64) -> Self {
+        Self { path, at }
     }
 }
 
