@@ -56,6 +56,8 @@ pub struct Options {
     pub max_agents: Option<u32>,
     /// Take SIGTERM, SIGINT and SIGHUP.
     pub signals: bool,
+    /// The first of these signals stops the agents; without it they may finish.
+    pub stop_at_once: bool,
     /// Say what agents say, too.
     pub verbose: bool,
 }
@@ -80,7 +82,7 @@ impl Daemon {
         descriptors::check()?;
         let (purpose, verbose) = ("orch serve", options.verbose);
         let lock = take_lock_after_commands(project, purpose)?;
-        let signals = options.signals;
+        let (signals, patient) = (options.signals, !options.stop_at_once);
         let mut parts = Foundation::lay(
             project,
             &lock,
@@ -94,13 +96,13 @@ impl Daemon {
         let server = http::Server::bind(&shared)?;
         let signals =
             match signals {
-                true => Some(SignalWatch::start(parts.wakes.clone()).map_err(|source| {
-                    StartError::Io {
+                true => Some(SignalWatch::start(parts.wakes.clone(), patient).map_err(
+                    |source| StartError::Io {
                         doing: "watching signals of",
                         path: project.root.clone(),
                         source,
-                    }
-                })?),
+                    },
+                )?),
                 false => None,
             };
         let message = format!(
