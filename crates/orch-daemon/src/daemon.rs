@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use crate::clock;
 use crate::config;
+use crate::connect;
 use crate::descriptors;
 use crate::engine_loop::{Duty, EngineLoop};
 use crate::error::StartError;
@@ -225,11 +226,15 @@ fn take_lock_after_commands(project: &Project, purpose: &str) -> Result<StateLoc
     let begun = Instant::now();
     loop {
         match take_lock(project, purpose) {
-            Err(StartError::Locked { holder })
+            Err(StartError::Locked { holder, .. })
                 if is_letting_go(&holder) && begun.elapsed() < COMMANDS =>
             {
                 // Nothing tells when a lock is let go of, short of waiting for it blindly.
                 std::thread::sleep(PAUSE);
+            }
+            Err(StartError::Locked { holder, .. }) => {
+                let drains = connect::drains(project);
+                return Err(StartError::Locked { holder, drains });
             }
             taken => return taken,
         }
@@ -251,7 +256,10 @@ fn take_lock(project: &Project, purpose: &str) -> Result<StateLock, StartError> 
     project.ensure_state()?;
     let path = project.lock();
     StateLock::take(&path, purpose).map_err(|error| match error {
-        LockError::Held(holder) => StartError::Locked { holder },
+        LockError::Held(holder) => StartError::Locked {
+            holder,
+            drains: false,
+        },
         LockError::Io(source) => StartError::Io {
             doing: "locking",
             path,

@@ -252,6 +252,25 @@ fn a_run_whose_daemon_died_for_good_does_the_work_itself() {
     }
 }
 
+/// Who starts a daemon where one drains is told that it will end, and not that it answers.
+#[test]
+fn a_daemon_that_drains_is_said_to_be_draining() {
+    let project = Project::new(AGENTS);
+    let environment = gates(&project);
+    project.add("first", &[]);
+    let mut daemon = project.serve_with(&[], &environment);
+    let said = project.fails(4, &["serve"]);
+    assert!(said.contains("it answers commands"), "{said}");
+    daemon.wait_for_events("run_running", 1);
+    daemon.signal(Signal::TERM);
+    daemon.wait_for_events("draining", 1);
+    let said = project.fails(4, &["serve"]);
+    assert!(said.contains("it is draining"), "{said}");
+    assert!(!said.contains("it answers commands"), "{said}");
+    open(&project, &["two", "three", "four"]);
+    assert_eq!(daemon.ended(), Some(0));
+}
+
 /// Whoever ends a daemon wants it to end: what is left is not done behind their back, and not called done.
 #[test]
 fn a_run_whose_daemon_was_ended_says_that_the_work_is_not_done() {
