@@ -11,6 +11,7 @@ use orch_api::client::{Client, Next, RunQuery, StreamQuery};
 use orch_api::types::{AgentEvent, Event, Run, Task};
 
 use crate::args::Logs;
+use crate::commands::agent;
 use crate::context::Context;
 use crate::duration;
 use crate::error::{Result, UserError};
@@ -29,6 +30,7 @@ const RUNS_MOST: u32 = 10_000;
 
 /// Prints logs.
 pub fn run(context: &Context, args: &Logs) -> Result<Ending> {
+    check_together(context, args)?;
     let args = &meant(args);
     let since = args.since.as_deref().map(since).transpose()?;
     let mut reading = Reading::new(&context.printer, args, since);
@@ -39,6 +41,7 @@ pub fn run(context: &Context, args: &Logs) -> Result<Ending> {
     let client = context.client()?;
     let runs = chosen(&client, args)?;
     if runs.is_empty() {
+        agent::must_be_known(&client, args.agent.as_deref())?;
         context.printer.talk("No runs.")?;
     }
     for run in &runs {
@@ -72,10 +75,32 @@ fn look(
     // missed.
     let (client, status) = follower.client()?;
     let runs = chosen(&client, args)?;
+    if runs.is_empty() {
+        agent::must_be_known(&client, args.agent.as_deref())?;
+    }
     for run in &runs {
         reading.read(&client, run)?;
     }
     Ok(is_more_to_come(&client, args, &runs)?.then_some(status.last_event))
+}
+
+/// Bytes as they are cannot be JSON.
+fn check_together(context: &Context, args: &Logs) -> Result<()> {
+    let option = match (args.raw, args.stderr) {
+        (true, _) => "--raw",
+        (_, true) => "--stderr",
+        _ => return Ok(()),
+    };
+    match context.printer.is_json() {
+        false => Ok(()),
+        true => Err(UserError::usage(
+            "conflicting_arguments",
+            format!("{option} and --json cannot be given together"),
+        )
+        .hint(format!(
+            "{option} prints bytes as they are; --json alone prints events"
+        ))),
+    }
 }
 
 /// A task in the place of a run is the same as `--task`.
