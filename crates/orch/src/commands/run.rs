@@ -112,10 +112,45 @@ fn own(context: &Context, project: &Project, job: &Job) -> Result<Ending> {
     seen.extend(job.seen.iter().cloned());
     let ids = job.wanted.iter().flatten().cloned();
     let resting: Vec<String> = ids.filter(|id| seen.insert(id.clone())).collect();
-    if !resting.is_empty() {
-        tell_states(&context.printer, &context.client()?, &resting)?;
+    let client = context.client()?;
+    tell_states(&context.printer, &client, &resting)?;
+    if context.printer.is_json() || context.printer.is_quiet() {
+        tell_tasks(&context.printer, &client, &seen)?;
     }
-    finish(context, &seen, &end)
+    if end == End::default() && is_left(&client, job.wanted.as_deref())? {
+        return Err(interrupted());
+    }
+    serve::told(&context.printer, &end)
+}
+
+/// Whether there is work that was not come to. A daemon that ends by itself says so; one that a
+/// signal ends says nothing.
+fn is_left(client: &Client, wanted: Option<&[String]>) -> Result<bool> {
+    let Some(ids) = wanted else {
+        let tasks = client.status()?.tasks;
+        return Ok(tasks.todo + tasks.in_progress + tasks.retrying > 0);
+    };
+    for id in ids {
+        match client.task(id) {
+            Ok(task) if matches!(task.status.as_str(), "todo" | "in_progress" | "retrying") => {
+                return Ok(true);
+            }
+            Ok(_) => {}
+            // Deleted in the meantime.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+fn interrupted() -> UserError {
+    UserError::new(
+        Kind::TryLater,
+        "interrupted",
+        "it was ended before the work was done",
+    )
+    .hint("nothing is lost: 'orch run' or 'orch serve' goes on where it was")
 }
 
 /// Runs a daemon in this process, shows what happens after event number `after`, and returns the
@@ -208,15 +243,6 @@ fn tell_trouble(printer: &Printer, line: &LogLine) {
         }
         _ => {}
     }
-}
-
-fn finish(context: &Context, seen: &BTreeSet<String>, end: &End) -> Result<Ending> {
-    let printer = &context.printer;
-    if printer.is_json() || printer.is_quiet() {
-        let client = context.client()?;
-        tell_tasks(printer, &client, seen)?;
-    }
-    serve::told(printer, end)
 }
 
 /// How the tasks stand to which nothing happened.

@@ -88,6 +88,11 @@ impl Follows {
         Self::until(&self.err, word)
     }
 
+    fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Waits for its end: its exit code, and what it still said and warned of.
     #[track_caller]
     fn ended(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
@@ -269,6 +274,26 @@ fn a_daemon_that_drains_is_said_to_be_draining() {
     assert!(!said.contains("it answers commands"), "{said}");
     open(&project, &["two", "three", "four"]);
     assert_eq!(daemon.ended(), Some(0));
+}
+
+/// `orch run --all && deploy`: a run that was told to end has not done the work, and does not say so.
+#[test]
+fn a_run_that_is_ended_does_not_say_that_the_work_is_done() {
+    let project = Project::new(AGENTS);
+    let environment = gates(&project);
+    let first = project.add("first", &[]);
+    let second = project.add("second", &["--depends-on", &first]);
+    let work = Follows::start_with(&project, &["run", "--all"], &environment);
+    work.warned("works on it");
+    work.signal(Signal::TERM);
+    work.warned("draining");
+    open(&project, &["two", "three", "four"]);
+    let (code, _, warned) = work.ended();
+    assert_eq!(code, Some(75), "{warned:?}");
+    assert_eq!(project.task(&first)["status"], "done");
+    assert_eq!(project.task(&second)["status"], "todo");
+    let work = Follows::start_with(&project, &["run", "--all"], &environment);
+    assert_eq!(work.ended().0, Some(0), "now it is done");
 }
 
 /// Whoever ends a daemon wants it to end: what is left is not done behind their back, and not called done.
