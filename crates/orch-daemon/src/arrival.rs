@@ -1,4 +1,5 @@
-//! Waiting for a daemon: for the next one where nobody serves, or for one that a signal has stopped.
+//! Waiting for a daemon: for the next one where nobody serves, or for one that a signal has
+//! stopped.
 //!
 //! This file must not know who waits, nor ask the daemon anything.
 

@@ -14,8 +14,8 @@ use orch_api::types::{Event, Status};
 use crate::context::Context;
 use crate::error::{Kind, Result, UserError};
 
-/// How long after a look a project that nobody serves is looked at again: at first, and at most once
-/// nothing was new for long. A daemon that comes is noticed at once.
+/// How long after a look a project that nobody serves is looked at again: at first, and at most
+/// once nothing was new for long. A daemon that comes is noticed at once.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// How long before a daemon that did not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
