@@ -6,7 +6,7 @@
 //! opened, read and closed again, once in a while. This file must not know what is followed.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orch_api::client::{Client, Lines, Next, StreamQuery};
 use orch_api::types::{Event, Status};
@@ -18,7 +18,9 @@ use crate::error::{Kind, Result, UserError};
 /// once nothing was new for long. A daemon that comes is noticed at once.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// How long before a daemon that did not answer is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// How long a daemon may take to die: it is not said to be silent before.
+const DYING: Duration = Duration::from_secs(3);
 /// How often in a row one and the same daemon may break off without having told anything.
 const BREAKS_MOST: u32 = 5;
 
@@ -52,8 +54,8 @@ pub struct Follower<'a> {
     told: Option<String>,
     /// How often this daemon broke off and answered again since it told something.
     breaks: u32,
-    /// Whether something broke off since somebody answered.
-    broken: bool,
+    /// Since when nobody has answered.
+    broken: Option<Instant>,
     pause: Duration,
 }
 
@@ -68,7 +70,7 @@ impl<'a> Follower<'a> {
             came: false,
             told: None,
             breaks: 0,
-            broken: false,
+            broken: None,
             pause: LOOK_AGAIN.0,
         }
     }
@@ -115,7 +117,7 @@ impl<'a> Follower<'a> {
     /// Takes note of who answers.
     fn meet(&mut self, status: &Status) {
         let now = status.pid.filter(|_| is_served(status));
-        let broken = std::mem::take(&mut self.broken);
+        let broken = self.broken.take().is_some();
         self.breaks = match now == self.daemon {
             true => self.breaks + u32::from(broken),
             false => 0,
@@ -161,14 +163,17 @@ impl<'a> Follower<'a> {
                 orch_daemon::wait_while_stopped(&self.context.project()?);
                 return Ok(());
             }
-            // The first look after it says whether it is gone.
-            "unreachable" if !self.broken && self.breaks < BREAKS_MOST => {
-                self.broken = true;
-                return Ok(());
-            }
-            "unreachable" if self.met && self.breaks < BREAKS_MOST => {
-                self.tell("silent", "the daemon does not answer; this waits for it");
-            }
+            "unreachable" if self.breaks < BREAKS_MOST => match self.broken {
+                // The first look after it says whether it is gone.
+                None => {
+                    self.broken = Some(Instant::now());
+                    return Ok(());
+                }
+                Some(_) if !self.met => return Err(error),
+                // One that dies may take a moment.
+                Some(since) if since.elapsed() < DYING => {}
+                Some(_) => self.tell("silent", "the daemon does not answer; this waits for it"),
+            },
             _ if error.kind == Kind::TryLater => {
                 self.tell("busy", &with_hint(&error, "this waits"));
             }
