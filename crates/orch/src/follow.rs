@@ -127,7 +127,7 @@ impl<'a> Follower<'a> {
             (Some(now), before) if self.met && before != Some(now) => {
                 self.told = None;
                 // Talk that nobody hears is no error.
-                let talk = format!("another daemon serves now (pid {now}); going on");
+                let talk = format!("a daemon serves now (pid {now}); going on");
                 let _ = self.context.printer.talk(talk);
             }
             (Some(_), Some(_)) if self.told.take().is_some() => {
