@@ -99,6 +99,13 @@ pub enum ClientError {
         /// What the daemon said.
         theirs: String,
     },
+    /// This process was to answer by itself and could not.
+    #[error("this cannot be read")]
+    Unread {
+        /// What the system said.
+        #[source]
+        source: BoxError,
+    },
     /// The answer was not understood.
     #[error("{what}")]
     Protocol {
@@ -400,13 +407,14 @@ impl Client {
         self.stream(&query.onto(&path)).map(Lines::new)
     }
 
-    /// What a run wrote, byte for byte; `stream` is `out` or `err`.
+    /// What a run wrote, byte for byte, without the first `skip` bytes; `stream` is `out` or `err`.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn run_log(&self, id: &str, stream: &str, follow: bool) -> Result<Chunks> {
+    pub fn run_log(&self, id: &str, stream: &str, skip: u64, follow: bool) -> Result<Chunks> {
         let mut path = PathAndQuery::new(&format!("/v1/runs/{}/log", encoded(id)));
         path.add("stream", Some(stream));
+        path.add_number("skip", (skip > 0).then_some(skip));
         path.add("follow", follow.then_some("true"));
         self.stream(&path.text)
     }
@@ -638,17 +646,24 @@ impl Client {
 
     /// An exchange that broke off once the request was under way.
     fn broken(&self, changes: bool, source: impl Into<BoxError>) -> ClientError {
-        let (at, source) = (self.at(), source.into());
+        let source = source.into();
         if changes {
+            let at = self.at();
             ClientError::Unanswered { at, source }
         } else {
-            ClientError::Unreachable { at, source }
+            self.unreachable(source)
         }
     }
 
+    /// Nothing came, or no more. In one process that is no question of reaching anybody.
     fn unreachable(&self, source: BoxError) -> ClientError {
-        let at = self.at();
-        ClientError::Unreachable { at, source }
+        match &self.inner.transport {
+            Transport::Socket { .. } => ClientError::Unreachable {
+                at: self.at(),
+                source,
+            },
+            Transport::Local(_) => ClientError::Unread { source },
+        }
     }
 
     fn at(&self) -> String {

@@ -154,7 +154,7 @@ pub enum Refusal {
         why: &'static str,
     },
     /// A number is outside its range.
-    #[error("{field} must be from {least} to {most}, not {got}")]
+    #[error("{field} must be from {} to {}, not {}", amount(.field, *.least), amount(.field, *.most), amount(.field, *.got))]
     Range {
         /// Which field.
         field: &'static str,
@@ -215,4 +215,60 @@ pub enum Refusal {
     /// The state does not allow it.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
+}
+
+/// A number as a person wrote it: a time with its unit.
+fn amount(field: &str, number: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [
+        ("d", 24 * 3_600_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ];
+    if !field.ends_with("timeout") {
+        return number.to_string();
+    }
+    let unit = UNITS
+        .iter()
+        .find(|(_, length)| number > 0 && number.is_multiple_of(*length));
+    match unit {
+        Some((name, length)) => format!("{}{name}", number / length),
+        None => format!("{number}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+
+    #[test]
+    fn a_range_of_times_is_said_with_units() {
+        let refused = |field, least, most, got| {
+            let refusal = Refusal::Range {
+                field,
+                least,
+                most,
+                got,
+            };
+            refusal.to_string()
+        };
+        assert_eq!(
+            refused(
+                "timeout",
+                limits::TIMEOUT_MIN_MS,
+                limits::TIMEOUT_MAX_MS,
+                50
+            ),
+            "timeout must be from 100ms to 30d, not 50ms"
+        );
+        assert_eq!(
+            refused("stall timeout", 1_000, 3_600_000, 90_000_000),
+            "stall timeout must be from 1s to 1h, not 25h"
+        );
+        assert_eq!(
+            refused("max attempts", 1, 100, 60_000),
+            "max attempts must be from 1 to 100, not 60000"
+        );
+    }
 }

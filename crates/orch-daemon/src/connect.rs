@@ -31,7 +31,7 @@ pub fn connect(project: &Project, log: &LogSink) -> Result<Client, ConnectError>
         }
         match Daemon::answer(project, Options::default(), log.clone()) {
             Ok(daemon) => return Ok(daemon.into_client()?),
-            Err(StartError::Locked { holder }) if start.elapsed() > PATIENCE => {
+            Err(StartError::Locked { holder, .. }) if start.elapsed() > PATIENCE => {
                 return Err(ConnectError::Busy { holder });
             }
             Err(StartError::Locked { .. }) => {
@@ -57,6 +57,20 @@ fn daemon(project: &Project) -> Result<Option<Client>, ConnectError> {
         }
         Ok(_) | Err(_) => Ok(None),
     }
+}
+
+/// Whether the daemon that serves `project` lets its agents finish and then ends.
+pub(crate) fn drains(project: &Project) -> bool {
+    let status = daemon(project)
+        .ok()
+        .flatten()
+        .and_then(|client| client.status().ok());
+    status.is_some_and(|status| status.service == "draining")
+}
+
+/// Whether a daemon listens on the socket of `project`.
+pub(crate) fn somebody_listens(project: &Project) -> bool {
+    UnixStream::connect(project.socket()).is_ok_and(|stream| listener_lives(&stream))
 }
 
 /// Whether the process lives that listens at the other end. Where the system does not say which

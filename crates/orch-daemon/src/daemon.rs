@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use crate::clock;
 use crate::config;
+use crate::connect;
 use crate::descriptors;
 use crate::engine_loop::{Duty, EngineLoop};
 use crate::error::StartError;
@@ -56,6 +57,8 @@ pub struct Options {
     pub max_agents: Option<u32>,
     /// Take SIGTERM, SIGINT and SIGHUP.
     pub signals: bool,
+    /// The first of these signals stops the agents; without it they may finish.
+    pub stop_at_once: bool,
     /// Say what agents say, too.
     pub verbose: bool,
 }
@@ -80,7 +83,7 @@ impl Daemon {
         descriptors::check()?;
         let (purpose, verbose) = ("orch serve", options.verbose);
         let lock = take_lock_after_commands(project, purpose)?;
-        let signals = options.signals;
+        let (signals, patient) = (options.signals, !options.stop_at_once);
         let mut parts = Foundation::lay(
             project,
             &lock,
@@ -94,13 +97,13 @@ impl Daemon {
         let server = http::Server::bind(&shared)?;
         let signals =
             match signals {
-                true => Some(SignalWatch::start(parts.wakes.clone()).map_err(|source| {
-                    StartError::Io {
+                true => Some(SignalWatch::start(parts.wakes.clone(), patient).map_err(
+                    |source| StartError::Io {
                         doing: "watching signals of",
                         path: project.root.clone(),
                         source,
-                    }
-                })?),
+                    },
+                )?),
                 false => None,
             };
         let message = format!(
@@ -223,11 +226,15 @@ fn take_lock_after_commands(project: &Project, purpose: &str) -> Result<StateLoc
     let begun = Instant::now();
     loop {
         match take_lock(project, purpose) {
-            Err(StartError::Locked { holder })
+            Err(StartError::Locked { holder, .. })
                 if is_letting_go(&holder) && begun.elapsed() < COMMANDS =>
             {
                 // Nothing tells when a lock is let go of, short of waiting for it blindly.
                 std::thread::sleep(PAUSE);
+            }
+            Err(StartError::Locked { holder, .. }) => {
+                let drains = connect::drains(project);
+                return Err(StartError::Locked { holder, drains });
             }
             taken => return taken,
         }
@@ -249,7 +256,10 @@ fn take_lock(project: &Project, purpose: &str) -> Result<StateLock, StartError> 
     project.ensure_state()?;
     let path = project.lock();
     StateLock::take(&path, purpose).map_err(|error| match error {
-        LockError::Held(holder) => StartError::Locked { holder },
+        LockError::Held(holder) => StartError::Locked {
+            holder,
+            drains: false,
+        },
         LockError::Io(source) => StartError::Io {
             doing: "locking",
             path,

@@ -19,6 +19,8 @@ pub enum StartError {
     Locked {
         /// What the holder wrote about itself: what it is and its pid.
         holder: String,
+        /// It is a daemon that lets its agents finish and then ends.
+        drains: bool,
     },
     /// The project or its state directory is not as it must be.
     #[error(transparent)]
@@ -100,7 +102,12 @@ impl StartError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Locked { holder } => Some(
+            Self::Locked { drains: true, .. } => Some(
+                "it is draining: it starts nothing more and ends when its agents have; then start \
+                 again ('orch status' shows whom it waits for)"
+                    .to_owned(),
+            ),
+            Self::Locked { holder, .. } => Some(
                 stopped(holder)
                     .unwrap_or_else(|| "it answers commands; see 'orch status'".to_owned()),
             ),

@@ -4,6 +4,7 @@
 //! the machine (`host`), one thread answers HTTP on a unix socket (`http`). What this crate must
 //! not know: SQL, how a process is supervised, how git is called, what a screen looks like.
 
+mod arrival;
 pub mod brief;
 mod careful;
 mod cleanup;
@@ -36,6 +37,7 @@ mod strangers;
 mod vital;
 mod wake;
 
+pub use arrival::{died, stopped_holder, wait_for_daemon, wait_while_stopped};
 pub use connect::connect;
 pub use daemon::{Daemon, Options};
 pub use error::{ConnectError, StartError};

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: the first drains, the second stops the agents, the third leaves at once.
 //! SIGQUIT leaves at once, for a service manager that restarts orch and leaves its agents alone.
-//! SIGHUP reads the configuration again.
+//! SIGHUP reads the configuration again. Who tries something out stops the agents with the first.
 
 use std::io;
 use std::sync::atomic::AtomicBool;
@@ -27,7 +27,8 @@ pub(crate) fn outlive_file_limits() {
 pub(crate) struct SignalWatch(Handle);
 
 impl SignalWatch {
-    pub(crate) fn start(wakes: Sender<Wake>) -> io::Result<Self> {
+    /// Takes signals from now on; `patient` if the first of them lets agents finish.
+    pub(crate) fn start(wakes: Sender<Wake>, patient: bool) -> io::Result<Self> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?;
         let handle = signals.handle();
         std::thread::spawn(move || {
@@ -38,7 +39,7 @@ impl SignalWatch {
                 } else {
                     notify::stopping();
                     asked += if signal == SIGQUIT { LEAVE } else { 1 };
-                    Wake::End(firmness(asked))
+                    Wake::End(firmness(asked, patient))
                 };
                 if wakes.send(wake).is_err() {
                     break;
@@ -58,10 +59,10 @@ impl Drop for SignalWatch {
 /// How many times asking is enough for leaving at once.
 const LEAVE: u32 = 3;
 
-const fn firmness(times_asked: u32) -> Ending {
+const fn firmness(times_asked: u32, patient: bool) -> Ending {
     match times_asked {
-        1 => Ending::Drain,
-        2 => Ending::StopAgents,
+        1 if patient => Ending::Drain,
+        1 | 2 => Ending::StopAgents,
         _ => Ending::Leave,
     }
 }

@@ -98,7 +98,9 @@ fn a_second_daemon_is_refused_and_does_not_touch_the_socket_of_the_first() {
     let it = Fixture::new();
     let _first = it.start(Options::default());
     match Daemon::start(&it.project, Options::default(), silence()) {
-        Err(StartError::Locked { holder }) => assert!(holder.contains("orch serve"), "{holder}"),
+        Err(StartError::Locked { holder, .. }) => {
+            assert!(holder.contains("orch serve"), "{holder}")
+        }
         other => panic!("{:?}", other.err()),
     }
     assert_eq!(it.socket().status().unwrap().service, "serving");

@@ -120,7 +120,13 @@ impl UserError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Kind::Limit, "disk"),
             _ => (Kind::Internal, "io"),
         };
-        Self::new(kind, code, what).caused_by(error)
+        let coded = Self::new(kind, code, what).caused_by(error);
+        match kind {
+            Kind::NotFound => coded.hint("look at the path: it counts from where you are"),
+            Kind::NotAllowed => coded.hint("'ls -ld' with that path shows who may use it"),
+            Kind::Limit => coded.hint("make room on the disk ('df -h' shows how much there is)"),
+            _ => coded,
+        }
     }
 
     /// What writing to standard output met.
@@ -208,6 +214,11 @@ impl From<ClientError> for UserError {
                 Kind::Unreachable,
                 "unanswered",
                 "'orch status' and 'orch events' say what was recorded; do not repeat it unseen",
+            ),
+            ClientError::Unread { .. } => (
+                Kind::Internal,
+                "unread",
+                "'orch doctor' says what is wrong with this project",
             ),
             ClientError::Version { .. } => (
                 Kind::Unreachable,

@@ -101,8 +101,19 @@ fn user_error(error: &clap::Error, arguments: &[OsString]) -> UserError {
         ErrorKind::ArgumentConflict => "conflicting_arguments",
         _ => "invalid_value",
     };
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        return not_text(arguments);
+    }
     UserError::new(Kind::Usage, code, message(error, &help))
         .hint(suggestion(error).unwrap_or_else(|| format!("'{help}' shows what is possible")))
+}
+
+/// A word that is no text; clap does not say which.
+fn not_text(arguments: &[OsString]) -> UserError {
+    let word = arguments.iter().find(|word| word.to_str().is_none());
+    let word = word.map(|word| word.to_string_lossy()).unwrap_or_default();
+    let message = format!("'{word}' is not UTF-8 text");
+    UserError::usage("not_utf8", message).hint("write it in UTF-8, or read it from a file of text")
 }
 
 fn message(error: &clap::Error, help: &str) -> String {
@@ -231,6 +242,20 @@ mod tests {
         let error = user_error(&ended.error, &ended.arguments);
         let hint = error.details.hint.unwrap_or_default();
         format!("{}\n  {}\n  {hint}", error.code, error.message)
+    }
+
+    #[test]
+    fn a_word_that_is_no_text_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let mut words: Vec<OsString> = ["orch", "task", "add"].map(OsString::from).to_vec();
+        words.push(OsString::from_vec(b"a\xff".to_vec()));
+        let ended = parse(words).expect_err("no text");
+        let error = user_error(&ended.error, &ended.arguments);
+        assert_eq!(
+            (error.code.as_str(), error.message.as_str()),
+            ("not_utf8", "'a\u{fffd}' is not UTF-8 text")
+        );
+        assert!(error.details.hint.is_some());
     }
 
     #[test]

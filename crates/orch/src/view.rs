@@ -225,6 +225,15 @@ const ROWS_FOR_PEOPLE: u32 = 100;
 /// Rows of a listing for programs, and most that are asked for at once.
 const ROWS_AT_ONCE: u32 = 1_000;
 
+/// A number of things, in words: `1 file`, `3 files`.
+#[must_use]
+pub fn count(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
 /// How many rows are listed: what was asked for, 0 for all, else as many as the reader can take in.
 #[must_use]
 pub fn listing_limit(printer: &Printer, given: Option<u32>) -> u32 {

@@ -86,8 +86,17 @@ impl ConfigError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Invalid { problems, .. } => problems.iter().find_map(|p| p.fault.hint.clone()),
-            Self::Value(fault) => fault.hint.clone(),
+            Self::Invalid { problems, .. } => {
+                let hint = problems.iter().find_map(|p| p.fault.hint.clone());
+                Some(hint.unwrap_or_else(|| {
+                    format!("mend {CONFIG_FILE} there; a daemon goes on with what it read before")
+                }))
+            }
+            Self::Value(fault) => {
+                Some(fault.hint.clone().unwrap_or_else(|| {
+                    "`orch config get` shows every key with its value".to_owned()
+                }))
+            }
             Self::NoSuchAgent { .. } => Some("`orch agent list` shows them".to_owned()),
             Self::NoSuchKey { .. } => Some("`orch config get` shows every key".to_owned()),
             Self::AgentExists(name) => Some(format!(
@@ -96,7 +105,9 @@ impl ConfigError {
             Self::Busy(_) => Some("try again".to_owned()),
             Self::NotAFile { .. } => Some(format!("make {CONFIG_FILE} a regular file")),
             Self::Project(error) => error.hint(),
-            Self::Io { .. } => None,
+            Self::Io { path, .. } => {
+                Some(format!("`ls -ld {}` shows who may use it", path.display()))
+            }
         }
     }
 

@@ -42,6 +42,9 @@ pub struct Facts {
     pub repository: Found<RepositoryFacts>,
     /// What is in the directories of runs.
     pub records: Found<Records>,
+    /// Runs that the database knows and whose directories are gone. Whoever asked for these facts
+    /// fills it in: only who may ask the database knows.
+    pub gone: Vec<String>,
     /// Copies of the database from before it was migrated.
     pub backups: Vec<PathBuf>,
     /// What is kept for `orch rescue`.
@@ -113,6 +116,7 @@ pub fn gather(project: &Project, daemon: Option<u32>, deep: bool) -> Facts {
             true => facts::records(&project.runs(), RECORDS).map_err(|error| error.to_string()),
             false => Ok(Records::default()),
         },
+        gone: Vec::new(),
         backups: backups(&database),
         kept: kept(project, &loaded, limits.trash_bytes),
         database: deep.then(|| {

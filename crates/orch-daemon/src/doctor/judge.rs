@@ -1,5 +1,6 @@
 //! From facts to verdicts. Pure.
 
+use orch_core::text;
 use orch_host::facts::{Machine, Records, Service, Space, Unit};
 
 use super::facts::{Facts, Found, KeptFacts, RepositoryFacts};
@@ -40,7 +41,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
     checks.push(open_files(&facts.machine, facts.max_agents));
     checks.push(processes(&facts.machine, facts.max_agents));
     checks.extend(repository(&facts.repository));
-    checks.push(records(&facts.records));
+    checks.push(records(&facts.records, &facts.gone));
     checks.push(kept(&facts.kept));
     if !facts.backups.is_empty() {
         let shown: Vec<String> = facts
@@ -314,7 +315,7 @@ fn programs(facts: &RepositoryFacts) -> Check {
     .mend("git config --local --list; what you did not set: git config --local --unset KEY")
 }
 
-fn records(found: &Found<Records>) -> Check {
+fn records(found: &Found<Records>, gone: &[String]) -> Check {
     let check =
         |verdict, detail: String| Check::new("records of runs", KNOWN_ENDS, verdict, detail);
     let records = match found {
@@ -334,6 +335,17 @@ fn records(found: &Found<Records>) -> Check {
         let count = first(&records.corrupt);
         let detail = format!("{count} could not be trusted and were moved aside");
         return check(Verdict::Warning, detail).mend("orch runs: those runs are 'lost'");
+    }
+    if !gone.is_empty() {
+        let names = text::named(gone);
+        let detail = match gone.len() {
+            1 => format!("the directory of 1 run is gone, and what it wrote with it: {names}"),
+            count => {
+                format!("the directories of {count} runs are gone, and what they wrote: {names}")
+            }
+        };
+        return check(Verdict::Warning, detail)
+            .mend("put .orch/runs back from a backup; 'orch show RUN' says what is still known");
     }
     let more = if records.more { " of more" } else { "" };
     check(
@@ -401,6 +413,7 @@ mod tests {
                 ..RepositoryFacts::default()
             }),
             records: Ok(Records::default()),
+            gone: Vec::new(),
             backups: vec![PathBuf::from("/p/.orch/orch.db.v1.backup")],
             kept: Ok(KeptFacts {
                 limit: 10 << 30,
@@ -580,6 +593,9 @@ mod tests {
         assert!(newer.mend.unwrap().contains("newer"));
         let corrupt = records(|it| it.corrupt.push("/r/exit.json.corrupt".into()));
         assert_eq!(corrupt.verdict, Verdict::Warning);
+        let gone = after(|it| it.gone.push("run_1".to_owned()));
+        assert_eq!(gone.verdict, Verdict::Warning);
+        assert!(gone.detail.contains("1 run is gone") && gone.detail.contains("run_1"));
         let unreadable = after(|it| it.records = Err("x".to_owned()));
         assert_eq!(unreadable.verdict, Verdict::Problem);
 

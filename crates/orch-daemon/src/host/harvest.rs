@@ -428,16 +428,23 @@ fn leaked(record: &ExitRecord) -> Option<String> {
         .map(|it| format!("{} (pid {})", it.name, it.pid))
         .collect();
     let still = record.leaked.iter().any(|it| it.alive);
-    let end = if still {
-        "and could not all be ended"
-    } else {
-        "and were ended"
+    let count = record.leaked_count;
+    let (left, end) = match (count, still) {
+        (1, false) => ("1 process was left behind".to_owned(), "and was ended"),
+        (1, true) => (
+            "1 process was left behind".to_owned(),
+            "and could not be ended",
+        ),
+        (_, false) => (
+            format!("{count} processes were left behind"),
+            "and were ended",
+        ),
+        (_, true) => (
+            format!("{count} processes were left behind"),
+            "and could not all be ended",
+        ),
     };
-    Some(format!(
-        "{} processes were left behind {end}: {}",
-        record.leaked_count,
-        names.join(", ")
-    ))
+    Some(format!("{left} {end}: {}", names.join(", ")))
 }
 
 /// What may have been left behind by an agent whose supervisor was killed, and cannot be assigned:

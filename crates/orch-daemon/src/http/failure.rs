@@ -188,10 +188,13 @@ impl From<Refusal> for Failed {
 fn text(field: &str, problem: &BadText, message: &str) -> Failed {
     let failed = |code: String| Failed::field(field, &code, message);
     match problem {
-        BadText::Empty => failed(format!("{field}_empty")),
+        BadText::Empty => failed(format!("{field}_empty")).hint("say it in a few words"),
         BadText::TooLong { limit, got } => failed(format!("{field}_too_long"))
-            .limit(format!("{limit} bytes"), format!("{got} bytes")),
-        BadText::Nul => failed("nul_byte".to_owned()),
-        BadText::Hidden(_) => failed("hidden_character".to_owned()),
+            .limit(format!("{limit} bytes"), format!("{got} bytes"))
+            .hint("say it in fewer words; a file can be given along with '--attach'"),
+        BadText::Nul => failed("nul_byte".to_owned()).hint("leave the NUL byte out"),
+        BadText::Hidden(_) => {
+            failed("hidden_character".to_owned()).hint("type it anew, without what cannot be seen")
+        }
     }
 }

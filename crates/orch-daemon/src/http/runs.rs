@@ -20,7 +20,8 @@ use serde::Deserialize;
 use super::events::{Source, follow};
 use super::failure::Failed;
 use super::tasks::{
-    Id, ambiguous, checked_id, checked_limit, checked_prefix, checked_query, find as find_task,
+    AGENTS, Id, ambiguous, checked_id, checked_limit, checked_prefix, checked_query,
+    find as find_task,
 };
 use crate::careful;
 use crate::convert;
@@ -51,7 +52,7 @@ pub(super) async fn list(
             .map(|prefix| find_task(&shared, &prefix))
             .transpose()?,
         agent: agent.map_err(|error: orch_core::id::BadAgentName| {
-            Failed::field("agent", "bad_agent_name", error.to_string())
+            Failed::field("agent", "bad_agent_name", error.to_string()).hint(AGENTS)
         })?,
         limit: checked_limit(query.limit)?,
         before: query
@@ -106,7 +107,7 @@ pub(super) async fn events(
     let dir = RunDir::new(&shared.project.runs(), &run.id);
     must_be_there(&run, &dir, &dir.events())?;
     let lines = Lines {
-        file: Growing::new(dir.events()),
+        file: Growing::from(dir.events(), 0),
         rest: Vec::new(),
         after: query.after.unwrap_or(0),
         since,
@@ -126,6 +127,8 @@ pub(super) async fn events(
 #[serde(deny_unknown_fields)]
 pub(super) struct LogQuery {
     stream: Option<String>,
+    /// How many bytes not to read: whoever was cut off has them.
+    skip: Option<u64>,
     follow: Option<bool>,
 }
 
@@ -150,7 +153,7 @@ pub(super) async fn log(
     let source = Output {
         shared: Arc::clone(&shared),
         run: run.id,
-        part: Growing::new(path),
+        part: Growing::from(path, query.skip.unwrap_or(0)),
     };
     Ok(stream(
         "application/octet-stream",
@@ -173,6 +176,19 @@ fn must_be_there(run: &Run, dir: &RunDir, file: &Path) -> Result<(), Failed> {
         // Its files are being made, but not its directory any more.
         false => run.started_at.is_some() && is_gone(dir.path()),
     };
+    if file.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        let message = format!(
+            "what {} wrote cannot be read: {} is no regular file",
+            run.id,
+            file.display()
+        );
+        return Err(
+            Failed::new(StatusCode::CONFLICT, "not_a_file", message).hint(format!(
+                "look at it and move it away; 'orch show {}' says what is recorded",
+                run.id
+            )),
+        );
+    }
     if !is_made || !is_gone(file) {
         return Ok(());
     }
@@ -243,8 +259,8 @@ struct Growing {
 }
 
 impl Growing {
-    const fn new(path: PathBuf) -> Self {
-        Self { path, at: 0 }
+    const fn from(path: PathBuf, at: u64) -> Self {
+        Self { path, at }
     }
 }
 

@@ -477,9 +477,12 @@ fn priority(number: u8) -> Result<Priority, Failed> {
     })
 }
 
+/// What helps who named an agent that cannot be.
+pub(super) const AGENTS: &str = "'orch agent list' lists the agents there are";
+
 fn agent(name: &str) -> Result<orch_core::AgentName, Failed> {
     name.parse().map_err(|error: orch_core::id::BadAgentName| {
-        Failed::field("agent", "bad_agent_name", error.to_string())
+        Failed::field("agent", "bad_agent_name", error.to_string()).hint(AGENTS)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use orch_api::client::ClientError;
+use orch_api::client::{Client, ClientError, RunQuery};
 use orch_daemon::brief;
 use orch_daemon::config::{self, AgentEntry};
 use orch_daemon::consent;
@@ -23,6 +23,11 @@ use crate::view;
 
 /// The oldest git whose merge-tree orch can use.
 const GIT_LEAST: (u32, u32) = (2, 38);
+
+/// The check of who answers.
+const DAEMON: &str = "daemon and database";
+/// Most runs whose directories are looked for.
+const RUNS_MOST: u32 = 10_000;
 
 /// What every check here is good for that `orch_daemon::doctor` does not make.
 const WORKS: &str = "orch can work here";
@@ -77,11 +82,12 @@ pub fn run(context: &Context, args: &Doctor) -> Result<Ending> {
         Ok(project) => {
             let root = project.root.display().to_string();
             checks.push(check("project", Verdict::Ok, root));
-            let (daemon, pid) = daemon(context, &project);
-            checks.push(daemon);
-            let facts = doctor::gather(&project, pid, args.deep);
+            let answer = daemon(context, &project);
+            checks.push(answer.check);
+            let mut facts = doctor::gather(&project, answer.pid, args.deep);
+            facts.gone = answer.gone;
             checks.extend(doctor::judge(&facts));
-            checks.extend(agents(&project, pid.is_some()));
+            checks.extend(agents(&project, answer.pid.is_some()));
             checks.extend(files(&project));
             checks.extend(agreed(&project));
         }
@@ -194,14 +200,46 @@ fn version(said: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// Whether the database opens and somebody answers: a daemon, or this process for itself. Which
-/// process the daemon is, if one serves.
-fn daemon(context: &Context, project: &Project) -> (Check, Option<u32>) {
-    let name = "daemon and database";
+/// What whoever answers says.
+struct Answer {
+    check: Check,
+    /// Which process the daemon is, if one serves.
+    pid: Option<u32>,
+    /// Runs that are known and whose directories are gone.
+    gone: Vec<String>,
+}
+
+/// Whether the database opens and somebody answers: a daemon, or this process for itself.
+fn daemon(context: &Context, project: &Project) -> Answer {
     let client = match context.client_of(project) {
         Ok(client) => client,
-        Err(error) => return (failed(name, error), None),
+        Err(error) => {
+            return Answer {
+                check: failed(DAEMON, error),
+                pid: None,
+                gone: Vec::new(),
+            };
+        }
     };
+    let (check, pid) = service(&client);
+    // What cannot be listed is told by the check before.
+    let gone = gone(&client, project).unwrap_or_default();
+    Answer { check, pid, gone }
+}
+
+/// The newest runs that are known and whose directories are not there, though they were started.
+fn gone(client: &Client, project: &Project) -> Result<Vec<String>> {
+    let runs = client.runs(&RunQuery {
+        limit: Some(RUNS_MOST),
+        ..RunQuery::default()
+    })?;
+    let started = runs.into_iter().filter(|run| run.started_at.is_some());
+    let is_gone = |id: &str| matches!(project.runs().join(id).try_exists(), Ok(false));
+    Ok(started.map(|run| run.id).filter(|id| is_gone(id)).collect())
+}
+
+fn service(client: &Client) -> (Check, Option<u32>) {
+    let name = DAEMON;
     let status = match client.status() {
         Ok(status) => status,
         Err(error) => {
@@ -318,7 +356,10 @@ fn agreed(project: &Project) -> Option<Check> {
         .collect();
     Some(match unknown.is_empty() {
         true => {
-            let detail = format!("{} files, all agreed to", contents.len());
+            let detail = {
+                let files = u64::try_from(contents.len()).unwrap_or(u64::MAX);
+                format!("{}, all agreed to", view::count(files, "file"))
+            };
             Check::new(name, CONSENT, Verdict::Ok, detail)
         }
         false => {

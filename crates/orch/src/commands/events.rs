@@ -10,7 +10,7 @@ use crate::args::Events;
 use crate::context::Context;
 use crate::error::Result;
 use crate::exit::Ending;
-use crate::follow::{self, News};
+use crate::follow::{Follower, News};
 use crate::printer::{Label, Printer};
 use crate::untrusted::Untrusted;
 use crate::view;
@@ -18,10 +18,10 @@ use crate::view;
 /// Lists events, and goes on with what is still to come if asked.
 pub fn run(context: &Context, args: &Events) -> Result<Ending> {
     let printer = &context.printer;
-    let after = args.after.unwrap_or(0);
+    let mut after = args.after.unwrap_or(0);
     if args.follow {
         let patience = Duration::from_secs(60);
-        follow::events(context, after, patience, &mut |_, news| {
+        Follower::new(context).events(&mut after, patience, &mut |_, news| {
             if let News::Event(event) = news {
                 print(printer, event)?;
             }

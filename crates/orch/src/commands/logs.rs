@@ -11,16 +11,17 @@ use orch_api::client::{Client, Next, RunQuery, StreamQuery};
 use orch_api::types::{AgentEvent, Event, Run, Task};
 
 use crate::args::Logs;
+use crate::commands::agent;
 use crate::context::Context;
 use crate::duration;
 use crate::error::{Result, UserError};
 use crate::exit::Ending;
-use crate::follow::{self, News};
+use crate::follow::{Follower, News};
 use crate::ids;
 use crate::printer::{Label, Printer};
 use crate::untrusted::Untrusted;
 
-/// How long a follower waits before it looks whether there is anything to wait for.
+/// How long a follower sits through silence; then it is told that there was nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What orch calls it when the words of a run were removed.
 const GONE: &str = "output_gone";
@@ -29,25 +30,76 @@ const RUNS_MOST: u32 = 10_000;
 
 /// Prints logs.
 pub fn run(context: &Context, args: &Logs) -> Result<Ending> {
+    check_together(context, args)?;
     let args = &meant(args);
     let since = args.since.as_deref().map(since).transpose()?;
     let mut reading = Reading::new(&context.printer, args, since);
+    if args.follow {
+        follow(context, args, &mut reading)?;
+        return reading.finish();
+    }
+    let client = context.client()?;
+    let runs = chosen(&client, args)?;
+    if runs.is_empty() {
+        agent::must_be_known(&client, args.agent.as_deref())?;
+        context.printer.talk("No runs.")?;
+    }
+    for run in &runs {
+        reading.read(&client, run)?;
+    }
+    reading.finish()
+}
+
+/// Reads on until nothing more is to come, whoever serves.
+fn follow(context: &Context, args: &Logs, reading: &mut Reading<'_>) -> Result<()> {
+    let mut follower = Follower::new(context);
     loop {
-        // Noted before the runs are listed, so that a run that starts in between is not missed.
-        let client = context.client()?;
-        let after = client.status()?.last_event;
-        let runs = chosen(&client, args)?;
-        if runs.is_empty() && !args.follow {
-            context.printer.talk("No runs.")?;
+        match look(&mut follower, args, reading) {
+            Ok(None) => return Ok(()),
+            Ok(Some(mut after)) => {
+                follower.events(&mut after, PATIENCE, &mut |_, news| Ok(worth(&news, args)))?;
+            }
+            Err(error) => follower.lost(error)?,
         }
-        for run in &runs {
-            reading.read(&client, run)?;
-        }
-        if !args.follow || !is_more_to_come(&client, args, &runs)? {
-            return reading.finish();
-        }
-        drop(client);
-        wait_for_run(context, args, after)?;
+    }
+}
+
+/// Reads what there is now, of runs that go on to their end. If more is to come, the number of the
+/// event after which it does.
+fn look(
+    follower: &mut Follower<'_>,
+    args: &Logs,
+    reading: &mut Reading<'_>,
+) -> Result<Option<u64>> {
+    // Its number is that of before the runs are listed, so that one that starts in between is not
+    // missed.
+    let (client, status) = follower.client()?;
+    let runs = chosen(&client, args)?;
+    if runs.is_empty() {
+        agent::must_be_known(&client, args.agent.as_deref())?;
+    }
+    for run in &runs {
+        reading.read(&client, run)?;
+    }
+    Ok(is_more_to_come(&client, args, &runs)?.then_some(status.last_event))
+}
+
+/// Bytes as they are cannot be JSON.
+fn check_together(context: &Context, args: &Logs) -> Result<()> {
+    let option = match (args.raw, args.stderr) {
+        (true, _) => "--raw",
+        (_, true) => "--stderr",
+        _ => return Ok(()),
+    };
+    match context.printer.is_json() {
+        false => Ok(()),
+        true => Err(UserError::usage(
+            "conflicting_arguments",
+            format!("{option} and --json cannot be given together"),
+        )
+        .hint(format!(
+            "{option} prints bytes as they are; --json alone prints events"
+        ))),
     }
 }
 
@@ -100,11 +152,16 @@ fn is_more_to_come(client: &Client, args: &Logs, runs: &[Run]) -> Result<bool> {
     if args.agent.is_some() || runs.is_empty() {
         return Ok(true);
     }
-    Ok(runs.iter().any(|run| {
-        client
-            .run(&run.id)
-            .is_ok_and(|run| run.noticed_at.is_none())
-    }))
+    for run in runs {
+        match client.run(&run.id) {
+            Ok(run) if run.noticed_at.is_none() => return Ok(true),
+            Ok(_) => {}
+            // Deleted in the meantime.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
 }
 
 fn is_moving(task: &Task) -> bool {
@@ -113,14 +170,14 @@ fn is_moving(task: &Task) -> bool {
         .is_some_and(|wait| wait.actor != "person" || wait.code == "not_served")
 }
 
-/// Waits until something happens that a follower of these logs may want to read.
-fn wait_for_run(context: &Context, args: &Logs, after: u64) -> Result<()> {
-    follow::events(context, after, PATIENCE, &mut |_, news| {
-        Ok(match news {
-            News::Event(event) if is_wanted(event, args) => ControlFlow::Break(()),
-            News::Event(_) | News::Quiet => ControlFlow::Continue(()),
-        })
-    })
+/// Stops waiting when something happened that a follower of these logs may want to read.
+fn worth(news: &News<'_>, args: &Logs) -> ControlFlow<()> {
+    match news {
+        // What was cut off goes on.
+        News::Served => ControlFlow::Break(()),
+        News::Event(event) if is_wanted(event, args) => ControlFlow::Break(()),
+        News::Event(_) | News::Quiet | News::Alone => ControlFlow::Continue(()),
+    }
 }
 
 fn is_wanted(event: &Event, args: &Logs) -> bool {
@@ -134,13 +191,20 @@ fn is_wanted(event: &Event, args: &Logs) -> bool {
     same(&args.task, &event.task) && same(&args.agent, &event.agent) && same(&args.run, &event.run)
 }
 
+/// How far a run has been read.
+#[derive(Default)]
+struct Place {
+    /// The number of its last event, or how many bytes.
+    read: u64,
+    text: Text,
+}
+
 /// What has been read of each run so far.
 struct Reading<'a> {
     printer: &'a Printer,
     args: &'a Logs,
     since: Option<String>,
-    /// Events or bytes, by run.
-    read: BTreeMap<String, u64>,
+    places: BTreeMap<String, Place>,
     all: Vec<AgentEvent>,
 }
 
@@ -150,33 +214,34 @@ impl<'a> Reading<'a> {
             printer,
             args,
             since,
-            read: BTreeMap::new(),
+            places: BTreeMap::new(),
             all: Vec::new(),
         }
     }
 
-    /// Reads what is new of a run, to its end if following.
+    /// Reads what is new of a run, to its end if following. Should that break off, what was read
+    /// is not read again.
     fn read(&mut self, client: &Client, run: &Run) -> Result<()> {
-        let known = self.read.get(&run.id).copied();
+        let known = self.places.remove(&run.id);
         if known.is_none() {
+            self.rests()?;
             self.heading(run)?;
         }
-        let known = known.unwrap_or(0);
+        let mut place = known.unwrap_or_default();
         let read = if self.args.raw || self.args.stderr {
-            self.bytes(client, run, known)
+            self.bytes(client, run, &mut place)
         } else {
-            self.events(client, run, known)
+            self.events(client, run, &mut place)
         };
-        let read = match read {
+        self.places.insert(run.id.clone(), place);
+        match read {
             // Of several, those that are there are shown.
             Err(error) if error.code == GONE && self.args.run.is_none() => {
                 self.printer.warn(&error.message);
-                known
+                Ok(())
             }
-            read => read?,
-        };
-        self.read.insert(run.id.clone(), read);
-        Ok(())
+            read => read,
+        }
     }
 
     fn heading(&self, run: &Run) -> Result<()> {
@@ -190,46 +255,51 @@ impl<'a> Reading<'a> {
             .line(self.printer.painted(Label::Strong, &text))
     }
 
-    fn events(&mut self, client: &Client, run: &Run, mut after: u64) -> Result<u64> {
+    fn events(&mut self, client: &Client, run: &Run, place: &mut Place) -> Result<()> {
         let query = StreamQuery {
-            after: (after > 0).then_some(after),
+            after: (place.read > 0).then_some(place.read),
             since: self.since.clone(),
             follow: self.args.follow,
             limit: None,
         };
         let mut lines = client.run_events(&run.id, &query)?;
         while let Next::Item(event) = lines.next_agent_event(None)? {
-            after = event.seq;
+            place.read = event.seq;
             match (self.printer.is_json(), self.args.follow) {
                 (true, true) => self.printer.json_line(&event)?,
                 (true, false) => self.all.push(event),
                 (false, _) => said::print(self.printer, &run.adapter, &event)?,
             }
         }
-        Ok(after)
+        Ok(())
     }
 
-    fn bytes(&self, client: &Client, run: &Run, known: u64) -> Result<u64> {
+    fn bytes(&self, client: &Client, run: &Run, place: &mut Place) -> Result<()> {
         let stream = if self.args.stderr { "err" } else { "out" };
-        let mut chunks = client.run_log(&run.id, stream, self.args.follow)?;
-        let mut read: u64 = 0;
-        let mut text = Text::default();
+        let mut chunks = client.run_log(&run.id, stream, place.read, self.args.follow)?;
         while let Next::Item(chunk) = chunks.next(None)? {
-            let skip = known.saturating_sub(read).min(chunk.len() as u64);
-            read += chunk.len() as u64;
-            let new = &chunk[usize::try_from(skip).unwrap_or(chunk.len())..];
+            place.read += chunk.len() as u64;
             if self.printer.is_terminal() {
                 // Byte for byte is for files and pipes; a terminal would obey them.
-                self.printer.raw(text.shown(new).as_bytes())?;
+                self.printer.raw(place.text.shown(&chunk).as_bytes())?;
             } else {
-                self.printer.raw(new)?;
+                self.printer.raw(&chunk)?;
             }
         }
-        self.printer.raw(text.rest().as_bytes())?;
-        Ok(read.max(known))
+        Ok(())
     }
 
-    fn finish(self) -> Result<Ending> {
+    /// Shows what ended within a character.
+    fn rests(&mut self) -> Result<()> {
+        for place in self.places.values_mut() {
+            let rest = std::mem::take(&mut place.text).rest();
+            self.printer.raw(rest.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Ending> {
+        self.rests()?;
         if self.printer.is_json() && !self.args.follow && !self.args.raw && !self.args.stderr {
             self.printer.json(&self.all)?;
         }

@@ -1,5 +1,5 @@
 //! `orch run`: have tasks done and watch until they are. A daemon that serves does the work; if
-//! none does, this command is one that ends.
+//! none does, this command is one that ends. So it is if the daemon dies and no other comes.
 
 mod progress;
 mod remote;
@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use orch_api::client::{Client, Next, StreamQuery};
+use orch_api::types::Status;
 use orch_daemon::project::Project;
 use orch_daemon::{Daemon, End, LogLine, LogSink, Options};
 
@@ -18,6 +19,7 @@ use crate::args::Run;
 use crate::context::Context;
 use crate::error::{Kind, Result, UserError};
 use crate::exit::Ending;
+use crate::follow;
 use crate::printer::Printer;
 use crate::untrusted::Untrusted;
 use progress::Progress;
@@ -26,27 +28,56 @@ use progress::Progress;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often to try again when the project was taken in between.
 const TRIES: u32 = 3;
+/// What is said when the daemon that was watched died and no other came.
+const TAKEN_OVER: &str = "the daemon died and no other came; this command does the work now, and \
+                          Ctrl-C lets agents at work finish";
 
 /// Has tasks done.
 pub fn run(context: &Context, args: &Run) -> Result<Ending> {
     let project = context.project()?;
+    let (client, mut status) = first_look(context, &project)?;
+    let mut job = Job {
+        wanted: (!args.all)
+            .then(|| whole_ids(&client, &args.tasks))
+            .transpose()?,
+        max_agents: args.max_agents,
+        after: status.last_event,
+        seen: BTreeSet::new(),
+    };
+    // The lock must be free before a daemon of this process can take it.
+    drop(client);
     let mut tries = 1;
     loop {
-        let client = context.client_of(&project)?;
-        let status = client.status()?;
-        let ids = whole_ids(&client, &args.tasks)?;
-        if status.service != "stopped" {
+        if follow::is_served(&status) {
             told_about_slots(context, args)?;
-            let wanted = (!args.all).then_some(ids.as_slice());
-            return remote::run(context, &client, wanted, status.last_event);
+            match remote::run(context, &status, &mut job)? {
+                remote::Watched::Over(ending) => return Ok(ending),
+                remote::Watched::Left => context.printer.warn(TAKEN_OVER),
+            }
         }
-        // The lock must be free before the daemon can take it.
-        drop(client);
-        match own(context, &project, args, ids, status.last_event) {
+        match own(context, &project, &job) {
             Err(error) if error.kind == Kind::Conflict && tries < TRIES => tries += 1,
             done => return done,
         }
+        (_, status) = first_look(context, &project)?;
     }
+}
+
+/// What is to be done, and how far it has been watched.
+struct Job {
+    /// The whole ids of the tasks; `None` for all.
+    wanted: Option<Vec<String>>,
+    max_agents: Option<u32>,
+    /// The number of the last event that was told.
+    after: u64,
+    /// The tasks something happened to.
+    seen: BTreeSet<String>,
+}
+
+fn first_look(context: &Context, project: &Project) -> Result<(Client, Status)> {
+    let client = context.client_of(project)?;
+    let status = client.status()?;
+    Ok((client, status))
 }
 
 fn told_about_slots(context: &Context, args: &Run) -> Result<()> {
@@ -68,29 +99,58 @@ fn whole_ids(client: &Client, prefixes: &[String]) -> Result<Vec<String>> {
 }
 
 /// Does the work in this process.
-fn own(
-    context: &Context,
-    project: &Project,
-    args: &Run,
-    ids: Vec<String>,
-    after: u64,
-) -> Result<Ending> {
+fn own(context: &Context, project: &Project, job: &Job) -> Result<Ending> {
     let options = Options {
         once: true,
-        only: (!args.all).then(|| ids.clone()),
-        max_agents: args.max_agents,
+        only: job.wanted.clone(),
+        max_agents: job.max_agents,
         signals: true,
+        stop_at_once: false,
         verbose: false,
     };
-    let (mut seen, end) = work(&context.printer, project, options, after)?;
-    let resting: Vec<String> = ids
-        .into_iter()
-        .filter(|id| seen.insert(id.clone()))
-        .collect();
-    if !resting.is_empty() {
-        tell_states(&context.printer, &context.client()?, &resting)?;
+    let (mut seen, end) = work(&context.printer, project, options, job.after)?;
+    seen.extend(job.seen.iter().cloned());
+    let ids = job.wanted.iter().flatten().cloned();
+    let resting: Vec<String> = ids.filter(|id| seen.insert(id.clone())).collect();
+    let client = context.client()?;
+    tell_states(&context.printer, &client, &resting)?;
+    if context.printer.is_json() || context.printer.is_quiet() {
+        tell_tasks(&context.printer, &client, &seen)?;
     }
-    finish(context, &seen, &end)
+    if end == End::default() && is_left(&client, job.wanted.as_deref())? {
+        return Err(interrupted());
+    }
+    serve::told(&context.printer, &end)
+}
+
+/// Whether there is work that was not come to. A daemon that ends by itself says so; one that a
+/// signal ends says nothing.
+fn is_left(client: &Client, wanted: Option<&[String]>) -> Result<bool> {
+    let Some(ids) = wanted else {
+        let tasks = client.status()?.tasks;
+        return Ok(tasks.todo + tasks.in_progress + tasks.retrying > 0);
+    };
+    for id in ids {
+        match client.task(id) {
+            Ok(task) if matches!(task.status.as_str(), "todo" | "in_progress" | "retrying") => {
+                return Ok(true);
+            }
+            Ok(_) => {}
+            // Deleted in the meantime.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+fn interrupted() -> UserError {
+    UserError::new(
+        Kind::TryLater,
+        "interrupted",
+        "it was ended before the work was done",
+    )
+    .hint("nothing is lost: 'orch run' or 'orch serve' goes on where it was")
 }
 
 /// Runs a daemon in this process, shows what happens after event number `after`, and returns the
@@ -183,15 +243,6 @@ fn tell_trouble(printer: &Printer, line: &LogLine) {
         }
         _ => {}
     }
-}
-
-fn finish(context: &Context, seen: &BTreeSet<String>, end: &End) -> Result<Ending> {
-    let printer = &context.printer;
-    if printer.is_json() || printer.is_quiet() {
-        let client = context.client()?;
-        tell_tasks(printer, &client, seen)?;
-    }
-    serve::told(printer, end)
 }
 
 /// How the tasks stand to which nothing happened.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use orch_api::client::RunQuery;
 use orch_api::types::Run;
 
+use super::agent;
 use crate::args::Runs;
 use crate::context::Context;
 use crate::error::Result;
@@ -23,6 +24,9 @@ pub fn run(context: &Context, args: &Runs) -> Result<Ending> {
             before: last.map(|run| run.id.clone()),
         })?)
     })?;
+    if runs.is_empty() {
+        agent::must_be_known(&client, args.agent.as_deref())?;
+    }
     if printer.is_json() {
         printer.json(&runs)?;
     } else if printer.is_quiet() {

@@ -24,6 +24,7 @@ pub fn run(context: &Context, args: &Serve) -> Result<Ending> {
         only: None,
         max_agents: args.max_agents,
         signals: true,
+        stop_at_once: false,
         verbose: args.verbose,
     };
     let log = log(context, format(context, args));

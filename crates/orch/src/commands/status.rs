@@ -12,7 +12,7 @@ use crate::args::Status;
 use crate::context::Context;
 use crate::error::Result;
 use crate::exit::Ending;
-use crate::follow::{self, News};
+use crate::follow::{Follower, News};
 use crate::printer::{Label, Printer};
 use crate::untrusted::Untrusted;
 use crate::view;
@@ -46,12 +46,13 @@ fn show(printer: &Printer, status: &Answer) -> Result<()> {
 /// Shows the status again whenever something changes.
 fn watch(context: &Context) -> Result<()> {
     let mut screen = Screen::new(&context.printer);
-    let after = {
-        let status = context.client()?.status()?;
+    let mut follower = Follower::new(context);
+    let mut after = {
+        let (_client, status) = follower.client()?;
         screen.draw(&status)?;
         status.last_event
     };
-    follow::events(context, after, MOVE_ON_EVERY, &mut |client, news| {
+    follower.events(&mut after, MOVE_ON_EVERY, &mut |client, news| {
         screen.tell(client, &news)?;
         Ok(ControlFlow::Continue(()))
     })

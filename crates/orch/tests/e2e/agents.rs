@@ -70,6 +70,54 @@ fn check<'a>(answer: &'a Value, name: &str) -> &'a Value {
     checks.find(|it| it["name"] == name).unwrap_or(&Value::Null)
 }
 
+/// One signal is enough to end a test: the agent has its grace, and nothing of it is left.
+#[test]
+fn one_signal_ends_a_test_and_its_agent() {
+    use std::io::{BufRead, BufReader};
+    let project = Project::new("");
+    let ledger = project.outside("ledger");
+    let command = "echo began >> $LEDGER; trap 'echo tidied >> $LEDGER; exit 3' TERM; \
+                   while :; do sleep 0.05; done";
+    let project_of = [
+        "agent",
+        "add",
+        "slow",
+        "--adapter",
+        "shell",
+        "--command",
+        command,
+    ];
+    project.ok(&project_of);
+    project.ok(&["agent", "edit", "slow", "--env", "LEDGER"]);
+    fs::create_dir_all(project.outside("tmp")).unwrap();
+    let mut test = project
+        .orch(&["agent", "test", "slow"])
+        .env("TMPDIR", project.outside("tmp"))
+        .env("LEDGER", &ledger)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    orch_field::until_said("began", 1, || {
+        fs::read_to_string(&ledger).unwrap_or_default()
+    });
+    let pid = rustix::process::Pid::from_child(&test);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let said: Vec<String> = BufReader::new(test.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .collect();
+    assert_eq!(test.wait().unwrap().code(), Some(75), "{said:?}");
+    let said = said.join("\n");
+    assert!(said.contains("Stopping the agent"), "{said}");
+    assert!(
+        said.contains("the test was stopped, and its agent with it"),
+        "{said}"
+    );
+    assert!(fs::read_to_string(&ledger).unwrap().contains("tidied"));
+    let left = fs::read_dir(project.outside("tmp")).unwrap().count();
+    assert_eq!(left, 0, "nothing is left");
+}
+
 #[test]
 fn an_agent_that_works_is_found_to_work_and_leaves_nothing_behind() {
     let project = with_claude(true);

@@ -860,3 +860,57 @@ fn only_a_stale_socket_of_ours_is_replaced() {
     assert_eq!(project.task(&task)["status"], "review");
     assert!(!socket.exists());
 }
+
+/// Whoever reads a refusal knows what it is about and what to do: which of several tasks, which agent, which
+/// file, and none of them blames a daemon that nobody asked.
+#[test]
+fn refusals_name_what_they_are_about() {
+    let project = Project::new(
+        "[agents.worker]\nadapter = \"shell\"\ncommand = \"echo hi\"\n\
+         [defaults]\nworkspace = \"shared\"\n",
+    );
+    let [done, other] = ["first", "second"].map(|title| project.add(title, &[]));
+    project.ok(&["run", &done]);
+
+    let said = project.fails(4, &["task", "approve", &done, &other]);
+    assert!(
+        said.contains(&format!("{other} (second): a task that is todo")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("'orch why {other}'")), "{said}");
+    let said = project.fails(4, &["task", "approve", &done, &other, "--json"]);
+    assert!(said.contains(&other), "{said}");
+
+    let unknown: [&[&str]; 6] = [
+        &["task", "add", "x", "--agent", "worke"],
+        &["task", "edit", &other, "--agent", "worke"],
+        &["task", "assign", &other, "worke"],
+        &["task", "list", "--agent", "worke"],
+        &["runs", "--agent", "worke"],
+        &["logs", "--agent", "worke"],
+    ];
+    for command in unknown {
+        let said = project.fails(3, command);
+        assert!(
+            said.contains("did you mean 'worker'?"),
+            "{command:?}: {said}"
+        );
+    }
+    for command in [
+        &["logs", "--raw", "--json"],
+        &["logs", "--stderr", "--json"],
+    ] {
+        let said = project.fails(2, command);
+        assert!(said.contains("cannot be given together"), "{said}");
+    }
+    let said = project.fails(2, &["task", "add", "x", "--timeout", "50ms"]);
+    assert!(said.contains("from 100ms to 30d, not 50ms"), "{said}");
+
+    let run = project.last_run(&done);
+    let log = project.run_dir(&run).join("out.log");
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    let said = project.fails(4, &["logs", "--raw", text(&run, "id")]);
+    assert!(said.contains("out.log is no regular file"), "{said}");
+    assert!(!said.contains("daemon"), "{said}");
+}

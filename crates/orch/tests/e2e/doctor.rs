@@ -52,6 +52,30 @@ fn a_project_as_it_should_be_has_no_problem() {
     assert_eq!(daemon.drain(), Some(0));
 }
 
+/// Fault 36. Injected: the directory of one of two runs is removed. Held: doctor counts and names it, and
+/// does not call all records readable.
+#[test]
+fn a_run_whose_directory_is_gone_is_named() {
+    let project = Project::new(AGENTS);
+    let tasks = ["one", "two"].map(|title| project.add(title, &[]));
+    project.ok(&["run", "--all"]);
+    let (checks, _) = doctor(&project, &[]);
+    assert_eq!(check(&checks, "records of runs")["status"], "ok");
+    let run = project.last_run(&tasks[0]);
+    fs::remove_dir_all(project.run_dir(&run)).unwrap();
+    let (checks, code) = doctor(&project, &[]);
+    let records = check(&checks, "records of runs");
+    assert_eq!(records["status"], "warning", "{records}");
+    let detail = text(records, "detail");
+    let other = project.last_run(&tasks[1]);
+    assert!(
+        detail.contains("1 run") && detail.contains(text(&run, "id")),
+        "{detail}"
+    );
+    assert!(!detail.contains(text(&other, "id")), "{detail}");
+    assert_eq!(code, Some(0), "a warning is no problem");
+}
+
 /// Fault 34. Injected: the state directory is opened to everybody, a page of the database is
 /// overwritten, a foreign thing lies in the trash, a record is of a later version. Held: doctor
 /// names each with what mends it, ends with 1 where a promise does not hold, and changes nothing.

@@ -12,6 +12,7 @@ mod consent;
 mod crash;
 mod doctor;
 mod flood;
+mod follow;
 mod many;
 mod outcome;
 mod own_adapters;

@@ -57,7 +57,9 @@ fn the_worked_example_works() {
     let said = orch_field::lossy(&tested.stdout);
     assert_eq!(tested.status.code(), Some(1), "{said}");
     assert!(said.contains("tiny-agent 1.2.3"), "{said}");
-    assert!(said.contains("says success and wrote nothing"), "{said}");
+    let words = "it did not do what it was asked for; it changed tiny.txt";
+    assert!(said.contains(words), "{said}");
+    assert!(!said.contains("--permission"), "it may write: {said}");
     let kinds = project.json(&["agent", "adapters"]).to_string();
     assert!(kinds.contains("\"tiny\""), "{kinds}");
 }

@@ -17,6 +17,7 @@ pub use list::table;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use orch_api::client::Client;
 use orch_api::types::Agent as ApiAgent;
 use orch_daemon::config::AgentFields;
 use orch_daemon::project::Project;
@@ -24,9 +25,11 @@ use serde_json::json;
 
 use crate::args::{Agent, AgentSettings};
 use crate::context::Context;
-use crate::error::{Result, UserError};
+use crate::error::{Kind, Result, UserError};
 use crate::exit::Ending;
 use crate::person;
+use crate::suggest;
+use crate::untrusted::Untrusted;
 
 /// Runs a verb.
 pub fn run(context: &Context, command: &Agent) -> Result<Ending> {
@@ -67,8 +70,32 @@ where
     T: FromStr,
     T::Err: Display,
 {
-    name.parse()
-        .map_err(|error: T::Err| UserError::usage("bad_agent_name", error.to_string()))
+    name.parse().map_err(|error: T::Err| {
+        UserError::usage("bad_agent_name", error.to_string())
+            .hint("for example: orch agent add coder-1 --adapter claude")
+    })
+}
+
+/// Nothing was found of this agent: then there must be one of that name, or it was mistyped.
+///
+/// # Errors
+/// There is none.
+pub fn must_be_known(client: &Client, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else {
+        return Ok(());
+    };
+    let agents = client.status()?.agents;
+    let mut names = agents.iter().map(|it| it.name.as_str());
+    if names.clone().any(|it| it == name) {
+        return Ok(());
+    }
+    let name = Untrusted::line(name).to_string();
+    let message = format!("there is no agent '{name}'");
+    let error = UserError::new(Kind::NotFound, "no_such_agent", message);
+    Err(match suggest::nearest(&name, &mut names) {
+        Some(meant) => error.hint(format!("did you mean '{meant}'?")),
+        None => error.hint("'orch agent list' lists the agents there are"),
+    })
 }
 
 /// What was said about an agent, as the configuration takes it.

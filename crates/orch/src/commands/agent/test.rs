@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &AgentTest) -> Result<Ending> {
         agent.name
     ))?;
     let stage = Stage::build(&project, agent)?;
-    let seen = stage.play(args.timeout)?;
+    let seen = stage.play(printer, args.timeout)?;
     checks.extend(judge::judge(adapter, agent, &seen));
     tell(printer, agent, &checks, &seen)?;
     ending(&checks, &seen)

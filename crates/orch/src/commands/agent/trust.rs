@@ -120,8 +120,11 @@ fn ask(count: usize) -> Result<()> {
         return Err(refused("nobody is there to be asked"));
     }
     let mut err = std::io::stderr();
-    let question =
-        format!("Programs of agents may run code because of these {count} files. Agree? [y/N] ");
+    let these = match count {
+        1 => "this file".to_owned(),
+        count => format!("these {count} files"),
+    };
+    let question = format!("Programs of agents may run code because of {these}. Agree? [y/N] ");
     err.write_all(question.as_bytes())
         .map_err(|error| UserError::output(&error))?;
     let mut answer = String::new();
@@ -139,7 +142,10 @@ fn said(printer: &Printer, trusted: usize, agreed: usize, released: u64) -> Resu
         (0, 0) => printer.talk("Nothing here is read by an agent's program by itself."),
         (_, 0) => printer.talk("Everything here is agreed to already."),
         (_, agreed) => {
-            printer.talk(format!("Agreed to {agreed} files as they are now."))?;
+            printer.talk(match agreed {
+                1 => "Agreed to 1 file as it is now.".to_owned(),
+                agreed => format!("Agreed to {agreed} files as they are now."),
+            })?;
             match released {
                 0 => Ok(()),
                 1 => printer.talk("A task that waited for this goes on."),

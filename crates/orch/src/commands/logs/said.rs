@@ -55,10 +55,16 @@ fn words(adapter: &str, event: &AgentEvent) -> Option<String> {
 fn place_words(data: &Value) -> Option<String> {
     let lines = &data["lines"];
     if let (Some(count), Some(length)) = (lines["count"].as_u64(), lines["length"].as_u64()) {
-        return Some(format!("… {count} lines, {length} bytes; --raw shows them"));
+        return Some({
+            let (lines, bytes) = (view::count(count, "line"), view::count(length, "byte"));
+            format!("… {lines}, {bytes}; --raw shows them")
+        });
     }
     let length = data["oversize_line"]["length"].as_u64()?;
-    Some(format!("… a line of {length} bytes; --raw shows it"))
+    Some(format!(
+        "… a line of {}; --raw shows it",
+        view::count(length, "byte")
+    ))
 }
 
 /// What the agent calls something that its adapter has no words for, or else all of it. Nothing

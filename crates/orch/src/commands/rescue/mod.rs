@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::exit::Ending;
 use crate::printer::Printer;
 use crate::untrusted::Untrusted;
+use crate::view;
 
 /// Runs a verb.
 pub fn run(context: &Context, command: &Rescue) -> Result<Ending> {
@@ -28,13 +29,11 @@ pub fn run(context: &Context, command: &Rescue) -> Result<Ending> {
 
 /// How much there is of it, for a person.
 fn amount(kept: &Kept) -> String {
-    let count = |number: u64, what: &str| match number {
-        1 => format!("1 {what}"),
-        number => format!("{number} {what}s"),
-    };
     match (kept.commits, kept.files, kept.bytes) {
-        (Some(commits), _, _) => count(commits, "commit"),
-        (None, Some(files), Some(bytes)) => format!("{}, {}", count(files, "file"), size(bytes)),
+        (Some(commits), _, _) => view::count(commits, "commit"),
+        (None, Some(files), Some(bytes)) => {
+            format!("{}, {}", view::count(files, "file"), size(bytes))
+        }
         _ => String::new(),
     }
 }

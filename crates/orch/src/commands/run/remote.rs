@@ -1,68 +1,194 @@
 //! Watching a daemon do the work until nothing of it moves any more.
+//!
+//! The daemon may die meanwhile. Agents go on, and so does the watching with the next daemon; it
+//! never takes what nobody does for done.
 
-use orch_api::client::{Client, Next, StreamQuery, TaskQuery};
-use orch_api::types::{Event, Task};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use orch_api::client::{Client, TaskQuery};
+use orch_api::types::{Event, Status, Task};
 use orch_daemon::End;
-use std::time::Duration;
 
 use super::progress::Progress;
-use super::{tell_states, tell_tasks};
+use super::{Job, tell_states, tell_tasks};
 use crate::commands::serve;
 use crate::context::Context;
 use crate::error::{Kind, Result, UserError};
 use crate::exit::Ending;
+use crate::follow::{Follower, News};
 
 /// How long nothing must happen before it is looked whether anything is left to wait for.
 const SETTLED_AFTER: Duration = Duration::from_millis(300);
 /// Most tasks looked at to see whether anything moves.
 const LOOK_AT_MOST: u32 = 10_000;
+/// How long is waited for the next daemon. A service manager has started one long before.
+const NEXT_DAEMON: Duration = Duration::from_secs(30);
 
-/// Watches until the tasks in `wanted`, or all, have come to rest.
-pub fn run(
-    context: &Context,
-    client: &Client,
-    wanted: Option<&[String]>,
-    after: u64,
-) -> Result<Ending> {
+/// How the watching ended.
+pub enum Watched {
+    /// The work has come to rest.
+    Over(Ending),
+    /// The daemon died and no other came: somebody else has to do what is left.
+    Left,
+}
+
+/// Watches until the tasks that are wanted, or all, have come to rest. The daemon that serves has
+/// just said `status`.
+///
+/// # Errors
+/// The daemon was ended before they had, or orch could not be asked.
+pub(super) fn run(context: &Context, status: &Status, job: &mut Job) -> Result<Watched> {
+    let mut follower = Follower::having_heard(context, status);
     let mut progress = Progress::new(&context.printer);
-    progress
-        .seen
-        .extend(wanted.unwrap_or_default().iter().cloned());
-    let query = StreamQuery {
-        after: Some(after),
-        follow: true,
-        ..StreamQuery::default()
+    progress.seen = std::mem::take(&mut job.seen);
+    let wanted = job.wanted.as_deref();
+    progress.seen.extend(wanted.into_iter().flatten().cloned());
+    let mut watch = Watch {
+        context,
+        wanted,
+        progress,
+        begun: false,
+        news: false,
+        told_until: None,
+        told_any: false,
+        alone_since: None,
     };
-    let mut lines = client.events(&query)?;
-    let mut end = settled(client, wanted, &progress)?;
-    if end.is_some() {
-        // Nothing will happen that could be told.
-        tell_states(&context.printer, client, wanted.unwrap_or_default())?;
-    }
-    let mut news = false;
-    while end.is_none() {
-        match lines.next_event(Some(SETTLED_AFTER))? {
-            Next::Item(event) => {
-                news = true;
-                if wanted.is_none_or(|ids| is_about(&event, ids)) {
-                    progress.tell(client, &event)?;
-                }
-                if wanted.is_some_and(|ids| is_about(&event, ids)) {
-                    end = settled(client, wanted, &progress)?;
-                }
-            }
-            Next::Quiet if news => {
-                news = false;
-                end = settled(client, wanted, &progress)?;
-            }
-            Next::Quiet => {}
-            Next::End => return Err(left()),
+    let mut stop = None;
+    follower.events(&mut job.after, SETTLED_AFTER, &mut |client, news| {
+        stop = watch.tell(client, news)?;
+        Ok(match stop {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        })
+    })?;
+    match stop {
+        Some(Stop::Settled(end)) => watch.finish(&mut follower, &end).map(Watched::Over),
+        Some(Stop::Ended) => Err(left()),
+        Some(Stop::Died) | None => {
+            job.seen = watch.progress.seen;
+            Ok(Watched::Left)
         }
     }
-    if context.printer.is_json() || context.printer.is_quiet() {
-        tell_tasks(&context.printer, client, &progress.seen)?;
+}
+
+/// Why nothing more is watched.
+enum Stop {
+    Settled(End),
+    /// The daemon was ended, and no other came.
+    Ended,
+    /// It died, and no other came.
+    Died,
+}
+
+struct Watch<'a> {
+    context: &'a Context,
+    wanted: Option<&'a [String]>,
+    progress: Progress<'a>,
+    /// Whether it was looked already whether all is settled from the start.
+    begun: bool,
+    /// Whether something happened since it was looked whether all is settled.
+    news: bool,
+    /// The last event before it was seen that all is settled.
+    told_until: Option<u64>,
+    /// Whether anything happened at all.
+    told_any: bool,
+    alone_since: Option<Instant>,
+}
+
+impl Watch<'_> {
+    fn tell(&mut self, client: &Client, news: News<'_>) -> Result<Option<Stop>> {
+        if !matches!(news, News::Alone | News::Event(_)) {
+            self.alone_since = None;
+        }
+        match news {
+            News::Event(event) => return self.event(client, event),
+            // What happened before is told first.
+            News::Served if std::mem::replace(&mut self.begun, true) => {
+                self.news = true;
+                return Ok(None);
+            }
+            News::Served => return self.settled(client),
+            News::Quiet => {}
+            News::Alone => return self.alone(client),
+        }
+        if std::mem::take(&mut self.news) {
+            return self.settled(client);
+        }
+        Ok(None)
     }
-    serve::told(&context.printer, &end.unwrap_or_default())
+
+    fn event(&mut self, client: &Client, event: &Event) -> Result<Option<Stop>> {
+        (self.news, self.told_any) = (true, true);
+        let is_wanted = self.wanted.map(|ids| is_about(event, ids));
+        if is_wanted.unwrap_or(true) {
+            self.progress.tell(client, event)?;
+        }
+        let is_last = self.told_until.is_some_and(|last| event.seq >= last);
+        if is_wanted != Some(true) && !is_last {
+            return Ok(None);
+        }
+        match self.settled_and_told(client, event.seq) {
+            // The event is told; the next who answers is asked again.
+            Err(error) if error.kind == Kind::Unreachable => Ok(None),
+            settled => settled,
+        }
+    }
+
+    /// What became of the work, once all is told that happened until it was seen to be settled:
+    /// several facts are recorded together.
+    fn settled_and_told(&mut self, client: &Client, told: u64) -> Result<Option<Stop>> {
+        let settled = self.settled(client)?;
+        if settled.is_none() {
+            self.told_until = None;
+            return Ok(None);
+        }
+        let last = match self.told_until {
+            Some(last) => last,
+            None => client.status()?.last_event,
+        };
+        self.told_until = Some(last);
+        Ok(settled.filter(|_| told >= last))
+    }
+
+    /// Nobody serves, as far as this process could find out by itself.
+    fn alone(&mut self, client: &Client) -> Result<Option<Stop>> {
+        if let Some(settled) = self.settled(client)? {
+            return Ok(Some(settled));
+        }
+        let since = *self.alone_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < NEXT_DAEMON {
+            return Ok(None);
+        }
+        let died = orch_daemon::died(&self.context.project()?);
+        Ok(Some(if died { Stop::Died } else { Stop::Ended }))
+    }
+
+    fn settled(&self, client: &Client) -> Result<Option<Stop>> {
+        Ok(settled(client, self.wanted, &self.progress)?.map(Stop::Settled))
+    }
+
+    fn finish(&self, follower: &mut Follower<'_>, end: &End) -> Result<Ending> {
+        loop {
+            let (client, _) = follower.client()?;
+            match self.tell_end(&client) {
+                Ok(()) => return serve::told(&self.context.printer, end),
+                Err(error) => follower.lost(error)?,
+            }
+        }
+    }
+
+    fn tell_end(&self, client: &Client) -> Result<()> {
+        let printer = &self.context.printer;
+        if !self.told_any {
+            // Nothing has happened that could be told.
+            tell_states(printer, client, self.wanted.unwrap_or_default())?;
+        }
+        if printer.is_json() || printer.is_quiet() {
+            tell_tasks(printer, client, &self.progress.seen)?;
+        }
+        Ok(())
+    }
 }
 
 fn is_about(event: &Event, ids: &[String]) -> bool {
@@ -92,6 +218,9 @@ fn settled(
             .map(|id| Ok(client.task(id)?))
             .collect::<Result<_>>()?,
     };
+    if tasks.iter().any(is_unserved) {
+        return Ok(None);
+    }
     if wanted.is_some() {
         let waits_for_tasks = tasks.iter().any(|task| actor(task) == Some("task"));
         if tasks.iter().any(moves) || waits_for_tasks && project_moves(client)? {
@@ -151,6 +280,13 @@ fn actor(task: &Task) -> Option<&str> {
 /// if that one does, which is then found moving.
 fn moves(task: &Task) -> bool {
     matches!(actor(task), Some("agent" | "orch" | "timer"))
+}
+
+/// Whether a task waits for nothing but a daemon.
+fn is_unserved(task: &Task) -> bool {
+    task.wait
+        .as_ref()
+        .is_some_and(|wait| wait.code == "not_served")
 }
 
 /// Files a task that does not move under failed, stuck, or neither.

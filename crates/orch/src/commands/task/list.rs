@@ -5,6 +5,7 @@ use orch_api::client::TaskQuery;
 use orch_api::types::Task;
 
 use crate::args::{TaskList, word};
+use crate::commands::agent;
 use crate::context::Context;
 use crate::error::Result;
 use crate::exit::Ending;
@@ -24,6 +25,9 @@ pub fn run(context: &Context, args: &TaskList) -> Result<Ending> {
             before: last.map(|task| task.id.clone()),
         })?)
     })?;
+    if tasks.is_empty() {
+        agent::must_be_known(&client, args.agent.as_deref())?;
+    }
     if printer.is_json() {
         printer.json(&tasks)?;
     } else if printer.is_quiet() {

@@ -104,7 +104,13 @@ fn each(
     let mut all = Vec::new();
     for id in &args.tasks {
         let before = find(&client, id)?;
-        let changed = act(&client, &before.id)?;
+        let changed = match act(&client, &before.id) {
+            Ok(changed) => changed,
+            Err(error) => {
+                tell_all(printer, &all)?;
+                return Err(about(error.into(), &before));
+            }
+        };
         let after = changed.task.as_ref().unwrap_or(&before);
         if printer.is_json() && args.tasks.len() > 1 {
             all.push((changed, before.id));
@@ -113,14 +119,38 @@ fn each(
             told(printer, &changed, &after.id, &sentence)?;
         }
     }
-    if !all.is_empty() {
-        let all: Vec<_> = all
-            .iter()
-            .map(|(changed, id)| Told::of(changed, id))
-            .collect();
-        printer.json(&all)?;
-    }
+    tell_all(printer, &all)?;
     Ok(Ending::Done)
+}
+
+/// What was done to several, for a program; also if the next could not be done.
+fn tell_all(printer: &Printer, all: &[(Changed, String)]) -> Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<_> = all
+        .iter()
+        .map(|(changed, id)| Told::of(changed, id))
+        .collect();
+    printer.json(&all)
+}
+
+/// What could not be done to a task, with its name and what can be done instead.
+fn about(mut error: UserError, task: &ApiTask) -> UserError {
+    if error.kind != Kind::Conflict {
+        return error;
+    }
+    let id = &task.id;
+    if !error.message.contains(id.as_str()) {
+        error.message = format!("{}: {}", named(task), error.message);
+    }
+    error.hint(match task.status.as_str() {
+        "failed" | "cancelled" => {
+            format!("'orch task retry {id}' gives it a fresh set of attempts")
+        }
+        "done" => format!("'orch task resume {id} -m MESSAGE' has its agent go on"),
+        _ => format!("'orch why {id}' says how it stands and who acts next"),
+    })
 }
 
 /// The task of this id or prefix; if there is none, the one that was probably meant is named.
@@ -149,6 +179,10 @@ fn with_agent_hint(client: &Client, agent: Option<&str>, mut error: UserError) -
     let Some(agent) = agent.filter(|_| is_about_agent(&error)) else {
         return error;
     };
+    if error.code == "no_such_agent" {
+        // As for everything else that is not there.
+        error.kind = Kind::NotFound;
+    }
     let Ok(status) = client.status() else {
         return error;
     };

@@ -2,7 +2,7 @@
 
 use orch_api::types::Rejection;
 
-use super::{find, named, text, told};
+use super::{about, find, named, text, told};
 use crate::args::TaskReject;
 use crate::context::Context;
 use crate::error::Result;
@@ -13,7 +13,9 @@ pub fn run(context: &Context, args: &TaskReject) -> Result<Ending> {
     let reason = text::given(&args.reason, "reason")?;
     let client = context.client()?;
     let task = find(&client, &args.task)?;
-    let changed = client.reject_task(&task.id, &Rejection { reason })?;
+    let changed = client
+        .reject_task(&task.id, &Rejection { reason })
+        .map_err(|error| about(error.into(), &task))?;
     let task = changed.task.as_ref().unwrap_or(&task);
     let sentence = format!("Sent {} back; its next attempt is told why", named(task));
     told(&context.printer, &changed, &task.id, &sentence)?;

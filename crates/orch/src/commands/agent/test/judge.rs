@@ -6,11 +6,14 @@ use orch_daemon::doctor::{Check, Verdict};
 use orch_daemon::kinds::{Adapter, Counting};
 
 use super::check;
+use crate::untrusted::Untrusted;
 
 /// The file the agent is asked for.
 pub const ASKED_FILE: &str = "orch-test.txt";
 /// The message it is asked to commit it with.
 pub const ASKED_MESSAGE: &str = "orch agent test";
+/// Most files that are named of those that it was not asked for.
+const NAMED: usize = 3;
 
 /// What came of the task.
 pub struct Seen {
@@ -18,6 +21,8 @@ pub struct Seen {
     pub run: Run,
     /// The file is there with what it should say.
     pub wrote: bool,
+    /// What else it changed, by name.
+    pub others: Vec<String>,
     /// The agent committed it itself.
     pub committed: bool,
     /// When the task could go on, RFC 3339, if it waits for something until then.
@@ -143,19 +148,7 @@ fn work(agent: &AgentEntry, seen: &Seen) -> Check {
         || "with the usual permission".to_owned(),
         |level| format!("with permission \"{level}\""),
     );
-    let refused = |detail: &str| {
-        let levels = agent
-            .kind()
-            .map_or(0, |kind| kind.capabilities.permissions.len());
-        let mended = match levels {
-            0 => "see what it says when its program is started by hand".to_owned(),
-            _ => format!(
-                "orch agent edit {} --permission edits, or full if it must be",
-                agent.name
-            ),
-        };
-        check("work", Verdict::Problem, format!("{detail} {level}")).mend(mended)
-    };
+    let name = &agent.name;
     match (seen.wrote, seen.committed) {
         (true, true) => check(
             "work",
@@ -178,8 +171,48 @@ fn work(agent: &AgentEntry, seen: &Seen) -> Check {
             Verdict::Warning,
             "it wrote nothing, as permission \"ask\" usually means",
         )
-        .mend(format!("orch agent edit {} --permission edits", agent.name)),
-        (false, _) => refused("it says success and wrote nothing"),
+        .mend(format!("orch agent edit {name} --permission edits")),
+        (false, _) if !seen.others.is_empty() => {
+            let others = named(&seen.others);
+            let detail =
+                format!("it did not do what it was asked for; it changed {others} {level}");
+            let mend =
+                format!("see that its program reads what it is asked: 'orch agent show {name}'");
+            check("work", Verdict::Problem, detail).mend(mend)
+        }
+        (false, _) => {
+            let detail = format!("it says success and wrote nothing {level}");
+            check("work", Verdict::Problem, detail).mend(more_permission(agent))
+        }
+    }
+}
+
+/// The first few names, and how many more there are.
+fn named(names: &[String]) -> String {
+    let shown = names
+        .iter()
+        .take(NAMED)
+        .map(|name| Untrusted::line(name).to_string());
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// What may let an agent write that wrote nothing: the next level of permission, if its kind has
+/// one. Without a level of its own it may edit.
+fn more_permission(agent: &AgentEntry) -> String {
+    let known = agent.kind().map(|kind| kind.capabilities.permissions);
+    let mut known = known.unwrap_or_default().iter().map(|it| it.as_str());
+    match agent.permission.as_deref() {
+        None | Some("edits") if known.any(|it| it == "full") => {
+            format!(
+                "orch agent edit {} --permission full, if it must be",
+                agent.name
+            )
+        }
+        _ => "see what it says when its program is started by hand".to_owned(),
     }
 }
 

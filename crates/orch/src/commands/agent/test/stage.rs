@@ -1,6 +1,7 @@
 //! The throw-away repository in which an agent is tried out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use orch_daemon::{Daemon, LogSink, Options};
 use super::judge::{ASKED_FILE, ASKED_MESSAGE, Seen};
 use super::{absolute, known};
 use crate::error::{Kind, Result, UserError};
+use crate::printer::Printer;
 use crate::scratch::{Scratch, git, make, repository, write};
 
 /// How long to wait for news before looking whether the daemon has ended.
@@ -57,16 +59,18 @@ impl Stage {
     ///
     /// # Errors
     /// orch itself could not do it.
-    pub fn play(&self, timeout_ms: u64) -> Result<Seen> {
+    pub fn play(&self, printer: &Arc<Printer>, timeout_ms: u64) -> Result<Seen> {
         let client = orch_daemon::connect(&self.project, &LogSink::silent())?;
         client.add_task(&self.task(timeout_ms))?;
         drop(client);
         let options = Options {
             once: true,
             signals: true,
+            // Who tries an agent out does not want its work.
+            stop_at_once: true,
             ..Options::default()
         };
-        let daemon = Daemon::start(&self.project, options, LogSink::silent())?;
+        let daemon = Daemon::start(&self.project, options, told_of_signals(printer))?;
         let (client, drain) = (daemon.client()?, daemon.drainer());
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -96,21 +100,53 @@ impl Stage {
     fn look(&self, client: &Client) -> Result<Seen> {
         let runs = client.runs(&RunQuery::default())?;
         let Some(run) = runs.into_iter().next() else {
-            let message = "the test was stopped before the agent was started";
-            return Err(UserError::new(Kind::TryLater, "interrupted", message));
+            return Err(interrupted(
+                "the test was stopped before the agent was started",
+            ));
         };
+        if run
+            .failure
+            .as_ref()
+            .is_some_and(|it| it.code == INTERRUPTED)
+        {
+            return Err(interrupted("the test was stopped, and its agent with it"));
+        }
         let at = |what: &[&str]| git(&self.root, what).unwrap_or_default();
         let wait = client.task(&run.task_id)?.wait;
         let commit = run.commit.as_deref().unwrap_or("main");
         let file = at(&["show", &format!("{commit}:{ASKED_FILE}")]);
         let messages = at(&["log", "--format=%s", &format!("main..{commit}")]);
+        let changed = at(&["diff", "--name-only", "-z", &format!("main...{commit}")]);
+        let others = changed
+            .split('\0')
+            .filter(|name| !name.is_empty() && *name != ASKED_FILE);
         Ok(Seen {
             wrote: file.trim() == self.word,
+            others: others.map(str::to_owned).collect(),
             committed: messages.lines().any(|line| line.contains(ASKED_MESSAGE)),
             until: wait.and_then(|wait| wait.until),
             run,
         })
     }
+}
+
+/// What orch calls a run that it was told to stop.
+const INTERRUPTED: &str = "interrupted";
+
+fn interrupted(message: &str) -> UserError {
+    UserError::new(Kind::TryLater, INTERRUPTED, message)
+        .hint("nothing of it is left; the same command tries again")
+}
+
+/// Says at once that a signal was heard: the agent may take its time to end.
+fn told_of_signals(printer: &Arc<Printer>) -> LogSink {
+    let printer = Arc::clone(printer);
+    LogSink::new(move |lines| {
+        if lines.iter().any(|line| line.event == "stopping") {
+            // Talk that nobody hears is no error.
+            let _ = printer.talk("Stopping the agent; it may take a moment to tidy up.");
+        }
+    })
 }
 
 /// Has the daemon end when a limit holds the task up: a task waits for its limit, however long
