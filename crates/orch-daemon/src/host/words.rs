@@ -35,9 +35,9 @@ pub(super) fn complete(
     }
     if let (Verdict::Error { code, message }, Exit::Code(status)) = (&summary.verdict, exit)
         && *code == FailureCode::AgentError
-        && let Some(closer) = (adapter.closer)(status, message)
+        && let Some(verdict) = (adapter.status_verdict)(status, message)
     {
-        summary.verdict = closer;
+        summary.verdict = verdict;
     }
     let says_nothing = matches!(summary.verdict, Verdict::NoResult);
     let failed_by_status = summary.verdict == Verdict::ByExitStatus && exit != Exit::Code(0);
@@ -151,7 +151,7 @@ mod tests {
                     ..Usage::default()
                 })
             }),
-            closer: |code, words| {
+            status_verdict: |code, words| {
                 let known = code == 145 && words == "what?";
                 known.then(|| error(FailureCode::AuthFailed))
             },
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_no_kind_is_told_closer_by_the_exit_status() {
+    fn an_error_of_no_kind_is_told_by_the_exit_status() {
         let (_place, dir) = place();
         let verdict = |verdict, exit| {
             let mut summary = summary(verdict);

@@ -105,7 +105,7 @@ pub struct Adapter {
     pub explain: fn(code: i32, errors: &str) -> Option<(FailureCode, String)>,
     /// What an error of its result is about, from the exit status and its words, where the result
     /// does not say so in a form made for programs. `None` where the status says nothing more.
-    pub closer: fn(code: i32, words: &str) -> Option<Verdict>,
+    pub status_verdict: fn(code: i32, words: &str) -> Option<Verdict>,
     /// What it used, from the text of [`USAGE_FILE`], for one that writes it there.
     pub usage_file: Option<fn(&str) -> Option<Usage>>,
     /// An event's data in words, for people; `None` where there is nothing worth a line.
@@ -159,8 +159,8 @@ const fn no_explanation(_code: i32, _errors: &str) -> Option<(FailureCode, Strin
     None
 }
 
-/// For [`Adapter::closer`] where a status says nothing more.
-const fn nothing_closer(_code: i32, _words: &str) -> Option<Verdict> {
+/// For [`Adapter::status_verdict`] where a status says nothing more.
+const fn no_status_verdict(_code: i32, _words: &str) -> Option<Verdict> {
     None
 }
 

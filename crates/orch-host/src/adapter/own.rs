@@ -22,7 +22,7 @@ use super::provider::at_second;
 use super::shell::{ShellReader, describe};
 use super::{
     Adapter, AgentEvent, AgentSettings, Capabilities, Counting, EventType, Invocation, LimitSignal,
-    Occasion, Reader, SettingsError, Summary, TAIL_BYTES, no_explanation, nothing_closer,
+    Occasion, Reader, SettingsError, Summary, TAIL_BYTES, no_explanation, no_status_verdict,
 };
 use crate::supervise::StopSignal;
 
@@ -167,7 +167,7 @@ const fn adapter(has_result_event: bool, resume: bool) -> Adapter {
         invocation,
         reader: || Box::new(OwnReader::new(Definition::default(), false)),
         explain: no_explanation,
-        closer: nothing_closer,
+        status_verdict: no_status_verdict,
         usage_file: None,
         describe,
     }

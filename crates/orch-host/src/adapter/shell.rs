@@ -11,7 +11,7 @@ use orch_core::run::Usage;
 use super::json::text_data;
 use super::{
     Adapter, AgentEvent, AgentSettings, Capabilities, Counting, EventType, Invocation, LimitSignal,
-    Occasion, Reader, SettingsError, Summary, no_explanation, nothing_closer,
+    Occasion, Reader, SettingsError, Summary, no_explanation, no_status_verdict,
 };
 use crate::supervise::StopSignal;
 
@@ -38,7 +38,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(ShellReader),
     explain: no_explanation,
-    closer: nothing_closer,
+    status_verdict: no_status_verdict,
     usage_file: None,
     describe,
 };

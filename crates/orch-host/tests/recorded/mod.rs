@@ -51,7 +51,7 @@ impl Recorded {
             Verdict::NoResult => (self.adapter.explain)(status, &self.stderr)
                 .map(|(code, message)| Verdict::Error { code, message }),
             Verdict::Error { code, message } if *code == FailureCode::AgentError => {
-                (self.adapter.closer)(status, message)
+                (self.adapter.status_verdict)(status, message)
             }
             _ => None,
         };

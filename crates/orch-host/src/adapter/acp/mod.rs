@@ -12,7 +12,7 @@ mod words;
 use super::shell::plain_words;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, McpServer,
-    McpTransport, Occasion, Permission, SettingsError, no_explanation, nothing_closer,
+    McpTransport, Occasion, Permission, SettingsError, no_explanation, no_status_verdict,
 };
 use crate::acp::{ACP_COMMAND, Settings};
 use crate::supervise::StopSignal;
@@ -41,7 +41,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(reader::AcpReader::default()),
     explain: no_explanation,
-    closer: nothing_closer,
+    status_verdict: no_status_verdict,
     usage_file: None,
     describe: words::describe,
 };

@@ -12,7 +12,7 @@ use super::messages;
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
-    SettingsError, nothing_closer,
+    SettingsError, no_status_verdict,
 };
 use crate::supervise::StopSignal;
 use orch_core::run::FailureCode;
@@ -51,7 +51,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     },
     reader: || Box::new(JsonLines::<reader::Claude>::default()),
     explain,
-    closer: nothing_closer,
+    status_verdict: no_status_verdict,
     usage_file: None,
     describe: messages::words::describe,
 };

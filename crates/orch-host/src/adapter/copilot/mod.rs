@@ -13,7 +13,7 @@ use super::bypass::Allowing;
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, McpServer,
-    McpTransport, Occasion, Permission, SettingsError, USAGE_FILE, nothing_closer,
+    McpTransport, Occasion, Permission, SettingsError, USAGE_FILE, no_status_verdict,
 };
 use crate::supervise::StopSignal;
 
@@ -51,7 +51,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::Copilot>::default()),
     explain: reader::explain,
-    closer: nothing_closer,
+    status_verdict: no_status_verdict,
     usage_file: Some(reader::usage_file),
     describe: words::describe,
 };

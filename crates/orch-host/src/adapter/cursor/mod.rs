@@ -10,7 +10,7 @@ use super::arguments::{Reserved, owned};
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
-    SettingsError, no_explanation, nothing_closer,
+    SettingsError, no_explanation, no_status_verdict,
 };
 use crate::supervise::StopSignal;
 
@@ -39,7 +39,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::Cursor>::default()),
     explain: no_explanation,
-    closer: nothing_closer,
+    status_verdict: no_status_verdict,
     usage_file: None,
     describe: words::describe,
 };

@@ -63,7 +63,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::Gemini>::default()),
     explain: reader::explain,
-    closer: reader::closer,
+    status_verdict: reader::status_verdict,
     usage_file: None,
     describe: words::describe,
 };

@@ -388,7 +388,7 @@ fn status(code: i32) -> Option<u64> {
 
 /// What the status of an error says about an answer that the program quotes and that has a form of
 /// its own, as those of gateways have.
-pub(super) fn closer(code: i32, words: &str) -> Option<Verdict> {
+pub(super) fn status_verdict(code: i32, words: &str) -> Option<Verdict> {
     words.strip_prefix(API_ERROR)?;
     let (failure, why) = by_status(status(code)?)?;
     Some(verdict(failure, format!("{words}; {why}"), None))

@@ -260,20 +260,20 @@ fn an_error_in_a_form_of_a_gateway_is_told_by_the_exit_status() {
         (17, "overloaded"),
     ];
     for (status, expected) in cases {
-        let closer = (ADAPTER.closer)(status, words).unwrap();
-        assert_eq!(code(&closer), expected, "{status}");
+        let verdict = (ADAPTER.status_verdict)(status, words).unwrap();
+        assert_eq!(code(&verdict), expected, "{status}");
     }
-    let closer = (ADAPTER.closer)(145, words).unwrap();
-    let Verdict::Error { message, .. } = closer else {
-        panic!("{closer:?}");
+    let verdict = (ADAPTER.status_verdict)(145, words).unwrap();
+    let Verdict::Error { message, .. } = verdict else {
+        panic!("{verdict:?}");
     };
     assert!(message.starts_with(words), "{message}");
     assert!(message.ends_with("HTTP status 401"), "{message}");
     // The program's own statuses say nothing of a provider, and neither do words of its own.
     for status in [0, 1, 16, 41, 54, 130, 143, 256] {
-        assert_eq!((ADAPTER.closer)(status, words), None, "{status}");
+        assert_eq!((ADAPTER.status_verdict)(status, words), None, "{status}");
     }
-    assert_eq!((ADAPTER.closer)(145, "Loop detected"), None);
+    assert_eq!((ADAPTER.status_verdict)(145, "Loop detected"), None);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::arguments::{Reserved, owned, variables};
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, McpServer,
-    McpTransport, Occasion, Permission, SettingsError, nothing_closer,
+    McpTransport, Occasion, Permission, SettingsError, no_status_verdict,
 };
 use crate::supervise::StopSignal;
 
@@ -63,7 +63,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::OpenCode>::default()),
     explain: reader::explain,
-    closer: nothing_closer,
+    status_verdict: no_status_verdict,
     usage_file: None,
     describe: words::describe,
 };

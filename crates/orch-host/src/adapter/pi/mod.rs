@@ -10,7 +10,7 @@ use super::arguments::{Reserved, owned, variables};
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
-    SettingsError, nothing_closer,
+    SettingsError, no_status_verdict,
 };
 use crate::supervise::StopSignal;
 
@@ -56,7 +56,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::Pi>::default()),
     explain: reader::explain,
-    closer: nothing_closer,
+    status_verdict: no_status_verdict,
     usage_file: None,
     describe: words::describe,
 };

@@ -14,7 +14,7 @@ use super::messages;
 use super::stream::JsonLines;
 use super::{
     Adapter, AgentSettings, Capabilities, Counting, Invocation, LimitSignal, Occasion, Permission,
-    SettingsError, nothing_closer,
+    SettingsError, no_status_verdict,
 };
 use crate::supervise::StopSignal;
 
@@ -43,7 +43,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     invocation,
     reader: || Box::new(JsonLines::<reader::Qwen>::default()),
     explain,
-    closer: nothing_closer,
+    status_verdict: no_status_verdict,
     usage_file: None,
     describe: messages::words::describe,
 };
