@@ -23,9 +23,20 @@ pub struct Agent {
     pub enabled: bool,
     /// What its success must have left behind, for tasks that do not say.
     pub require: Option<Require>,
-    /// Whether a later run of a task goes on with the session of the one before: its kind can,
-    /// and the user wants it.
-    pub resumes: bool,
+    /// Whether a later run of a task goes on with the session of the one before.
+    pub resumes: Resumes,
+}
+
+/// When an agent goes on with its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumes {
+    /// Its kind cannot, or the user does not want it.
+    Never,
+    /// Whenever it has one.
+    Always,
+    /// Unless a call to its model failed before one was answered: its kind takes such a session
+    /// back although it has named it.
+    OnceAnswered,
 }
 
 impl Agent {

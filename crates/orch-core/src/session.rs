@@ -1,8 +1,8 @@
 //! An agent's own session over several runs: which one a run goes on with, and what is its own of
 //! what was counted for all of it.
 
-use crate::config::Agent;
-use crate::run::{FailureCode, Run, Usage};
+use crate::config::{Agent, Resumes};
+use crate::run::{Ending, FailureCode, Run, Usage};
 
 /// The session that the next run of a task goes on with, by `agent`, after `previous`; `None` for
 /// one of its own.
@@ -18,7 +18,40 @@ pub fn to_go_on_with<'a>(previous: &'a Run, agent: &Agent) -> Option<&'a str> {
         .is_none_or(|failure| !ends_a_session(failure.code));
     let session = ending.session_id.as_ref();
     let session = session.or(previous.resumed_session.as_ref())?;
-    (agent.resumes && is_its_own && is_of_use).then_some(session)
+    let is_there = match agent.resumes {
+        Resumes::Never => false,
+        Resumes::Always => true,
+        Resumes::OnceAnswered => {
+            previous.resumed_session.as_ref() == Some(session) || !is_unanswered(ending)
+        }
+    };
+    (is_there && is_its_own && is_of_use).then_some(session)
+}
+
+/// Whether a call to the model failed, and as far as is known none was answered.
+fn is_unanswered(ending: &Ending) -> bool {
+    let failure = ending.outcome.failure();
+    failure.is_some_and(|failure| is_failed_call(failure.code))
+        && ending.usage.output_tokens.unwrap_or(0) == 0
+}
+
+/// Whether that is what an agent says of a call that failed.
+const fn is_failed_call(code: FailureCode) -> bool {
+    matches!(
+        code,
+        FailureCode::AgentError
+            | FailureCode::AuthFailed
+            | FailureCode::BadRequest
+            | FailureCode::ModelNotFound
+            | FailureCode::Overloaded
+            | FailureCode::ProviderError
+            | FailureCode::ConnectionFailed
+            | FailureCode::ContextTooLong
+            | FailureCode::Refused
+            | FailureCode::AnswerCut
+            | FailureCode::RateLimit
+            | FailureCode::UsageLimit
+    )
 }
 
 /// Whether going on with the session could only fail the same way again.

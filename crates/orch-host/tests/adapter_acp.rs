@@ -313,36 +313,6 @@ fn a_success_is_one_only_in_its_place_and_with_all_that_came_before() {
 }
 
 #[test]
-fn a_session_is_remembered_once_there_is_something_in_it() {
-    const FAILED: &str =
-        r#"{"orch_acp":{"end":{"how":"failed","during":"session/prompt","code":500},"check":0}}"#;
-    let thought =
-        update(r#""sessionUpdate":"agent_thought_chunk","content":{"type":"text","text":"Hm."}"#);
-    let says = || chunk("Hello.");
-    let works = || call(r#""kind":"read","status":"pending""#);
-    let session = |lines: &[String], end: &str| {
-        let stream = format!("{SESSION}\n{PROMPT}\n{}\n{end}", lines.join("\n"));
-        read(stream.as_bytes()).1.session_id
-    };
-    let kept = Some("s".to_owned());
-    assert_eq!(session(&[], FAILED), None);
-    // Killed before the model said a word, and while it spoke, thought or worked.
-    assert_eq!(session(&[], ""), None);
-    assert_eq!(session(&[says()], ""), kept);
-    assert_eq!(session(&[thought], ""), kept);
-    assert_eq!(session(&[works()], ""), kept);
-    // Some take back what was said last where a call failed, and never the work before.
-    assert_eq!(session(&[says()], FAILED), None);
-    assert_eq!(session(&[works(), says()], FAILED), kept);
-    let done = ended(&[says()], DONE);
-    assert_eq!(read(done.as_bytes()).1.session_id, kept);
-    // What was loaded was there before.
-    let loaded = SESSION.replace("false", "true");
-    let stream = format!("{loaded}\n{PROMPT}\n{FAILED}");
-    assert_eq!(read(stream.as_bytes()).1.session_id, kept);
-}
-
-#[test]
 fn a_driver_that_was_killed_leaves_no_result() {
     let stream = format!(
         "{SESSION}\n{PROMPT}\n{}\n{{\"acp\":{{\"half",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use orch_core::AgentName;
-use orch_core::config::{Agent, Config, TaskDefaults};
+use orch_core::config::{Agent, Config, Resumes, TaskDefaults};
 use orch_core::policy::Backoff;
 use orch_core::request::{NewTask, Request, TaskEdit};
 use orch_core::task::{
@@ -28,7 +28,10 @@ fn agents() -> Vec<Agent> {
         max_parallel,
         enabled: true,
         require: None,
-        resumes: adapter != SHELL,
+        resumes: match adapter {
+            SHELL => Resumes::Never,
+            _ => Resumes::Always,
+        },
     };
     vec![
         agent("alice", "claude", &[], 2),

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use orch_core::config::{Agent, Config};
+use orch_core::config::{Agent, Config, Resumes};
 use orch_core::engine::{
     Context, Effect, End, Input, Landing, Permit, Report, Step, StepError, plan, step,
 };
@@ -60,7 +60,7 @@ impl Seeder {
             max_parallel: 1_000,
             enabled: true,
             require: None,
-            resumes: false,
+            resumes: Resumes::Never,
         };
         let mut config = Config {
             max_agents: 1_000,

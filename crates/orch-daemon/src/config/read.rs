@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orch_core::config::{Agent, Config, TaskDefaults};
+use orch_core::config::{Agent, Config, Resumes, TaskDefaults};
 use orch_core::id::AgentName;
 use orch_host::adapter::{
     self, Definition, McpServer, McpTransport, Occasion, Rule, SettingsError,
@@ -476,7 +476,16 @@ impl AgentEntry {
             max_parallel: self.max_parallel,
             enabled: self.enabled,
             require: self.require,
-            resumes: self.resume && self.kind().is_some_and(|kind| kind.capabilities.resume),
+            resumes: self.resumes(),
+        }
+    }
+
+    fn resumes(&self) -> Resumes {
+        let kind = self.kind().filter(|_| self.resume);
+        match kind.map(|kind| (kind.capabilities.resume, kind.capabilities.takes_back)) {
+            None | Some((false, _)) => Resumes::Never,
+            Some((true, false)) => Resumes::Always,
+            Some((true, true)) => Resumes::OnceAnswered,
         }
     }
 }

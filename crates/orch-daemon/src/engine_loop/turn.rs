@@ -203,7 +203,7 @@ fn entropy() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use orch_core::config::Agent;
+    use orch_core::config::{Agent, Resumes};
     use orch_core::engine::End;
     use orch_core::outcome::Verdict;
     use orch_core::request::{NewTask, Refusal, Request};
@@ -231,7 +231,7 @@ mod tests {
                 max_parallel: 9,
                 enabled: true,
                 require: None,
-                resumes: false,
+                resumes: Resumes::Never,
             };
             let config = Config {
                 agents: vec![worker],

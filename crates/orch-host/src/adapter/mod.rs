@@ -177,6 +177,9 @@ pub struct Capabilities {
     pub cost: bool,
     /// Whether it can go on with an earlier session.
     pub resume: bool,
+    /// Whether it takes a session back, which it has named, when a call fails before one was
+    /// answered.
+    pub takes_back: bool,
     /// What it says about a rate or usage limit.
     pub limits: LimitSignal,
     /// Whether it can be given MCP servers.

@@ -157,6 +157,7 @@ const fn adapter(has_result_event: bool, resume: bool) -> Adapter {
             usage: Counting::Nothing,
             cost: false,
             resume,
+            takes_back: false,
             limits: LimitSignal::Nothing,
             mcp: false,
             effort: false,

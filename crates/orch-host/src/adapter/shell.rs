@@ -28,6 +28,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         usage: Counting::Nothing,
         cost: false,
         resume: false,
+        takes_back: false,
         limits: LimitSignal::Nothing,
         mcp: false,
         effort: false,

@@ -8,7 +8,7 @@ mod counting;
 
 use std::collections::BTreeSet;
 
-use orch_core::config::{Agent, Config};
+use orch_core::config::{Agent, Config, Resumes};
 use orch_core::engine::{self, Context, Effect, End, Input, Landing, Permit, Report, StepError};
 use orch_core::ledger::Ledger;
 use orch_core::outcome::Verdict;
@@ -44,7 +44,7 @@ impl Project {
             max_parallel: 2 * SLOTS,
             enabled: true,
             require: None,
-            resumes: false,
+            resumes: Resumes::Never,
         };
         let config = Config {
             max_agents: SLOTS,

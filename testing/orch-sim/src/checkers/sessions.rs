@@ -1,6 +1,6 @@
 //! A run goes on with the session of the run before it exactly where it should.
 
-use orch_core::config::Config;
+use orch_core::config::{Config, Resumes};
 use orch_core::run::{FailureCode as Code, Run};
 
 use super::{Checker, Seen, Verdict, demand};
@@ -39,7 +39,9 @@ fn left_by(before: &Run, run: &Run, config: &Config) -> Option<String> {
     let ending = before.ending()?;
     let code = ending.outcome.failure().map(|failure| failure.code);
     let cannot = [Code::SessionGone, Code::ContextTooLong, Code::BadRequest];
-    let wanted = config.agent(&run.agent).is_some_and(|agent| agent.resumes);
+    let wanted = config
+        .agent(&run.agent)
+        .is_some_and(|agent| agent.resumes != Resumes::Never);
     if !wanted
         || before.agent != run.agent
         || before.adapter != run.adapter

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use orch_core::config::{Agent, Config};
+use orch_core::config::{Agent, Config, Resumes};
 use orch_core::engine::{self, Context, Effect, End, Input, Landing, Permit, Report, StepError};
 use orch_core::outcome::Verdict;
 use orch_core::request::{Answer, NewTask, Refusal, Request};
@@ -253,7 +253,7 @@ pub fn agent(text: &str) -> Agent {
         max_parallel: 1_000,
         enabled: true,
         require: None,
-        resumes: true,
+        resumes: Resumes::Always,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a run goes on with, what of the session's use is its own, and what its success must have
 //! left behind.
 
+use orch_core::config::Resumes;
 use orch_core::engine::{End, Input, Report};
 use orch_core::outcome::Verdict;
 use orch_core::price::Price;
@@ -77,6 +78,64 @@ fn the_next_run_goes_on_with_the_session_of_the_one_before() {
 }
 
 #[test]
+fn a_session_that_its_agent_takes_back_is_gone_on_with_once_a_call_was_answered() {
+    let limited = || {
+        let (code, message) = (FailureCode::RateLimit, "slow down".to_owned());
+        let until = None;
+        seen(
+            Exit::Code(1),
+            Verdict::Limited {
+                code,
+                message,
+                until,
+            },
+        )
+    };
+    let killed = || {
+        seen(
+            Exit::Signal {
+                number: 9,
+                core: false,
+            },
+            Verdict::NoResult,
+        )
+    };
+    for (end, answered, expected) in [
+        (error(), None, None),
+        (error(), Some(0), None),
+        (said(FailureCode::ConnectionFailed), None, None),
+        (limited(), None, None),
+        (error(), Some(3), Some("s1")),
+        (limited(), Some(3), Some("s1")),
+        (killed(), None, Some("s1")),
+        (lost(), None, Some("s1")),
+    ] {
+        let mut bench = Bench::new();
+        bench.config.agents[0].resumes = Resumes::OnceAnswered;
+        let task = started(&mut bench, new("a"));
+        end_with(&mut bench, &task, end.clone(), |report| {
+            report.session_id = Some("s1".to_owned());
+            report.usage.output_tokens = answered;
+        });
+        let ending = last_ending(&mut bench, &task);
+        assert_eq!(ending.session_id.as_deref(), Some("s1"), "it was named");
+        let next = next_session(&mut bench, &task);
+        assert_eq!(next.as_deref(), expected, "{answered:?} {end:?}");
+    }
+}
+
+#[test]
+fn a_session_that_was_gone_on_with_is_there_whatever_its_agent_takes_back() {
+    let mut bench = Bench::new();
+    bench.config.agents[0].resumes = Resumes::OnceAnswered;
+    let task = started(&mut bench, new("a"));
+    end_in_session(&mut bench, &task, lost(), "s1");
+    assert_eq!(next_session(&mut bench, &task).as_deref(), Some("s1"));
+    end_in_session(&mut bench, &task, error(), "s1");
+    assert_eq!(next_session(&mut bench, &task).as_deref(), Some("s1"));
+}
+
+#[test]
 fn an_interrupted_and_a_rejected_run_are_gone_on_with() {
     let mut bench = Bench::new();
     let task = started(&mut bench, new("a"));
@@ -117,7 +176,7 @@ fn a_session_is_not_gone_on_with_by_another_agent_or_kind_or_against_the_users_w
         match change {
             0 => other.name = name("another"),
             1 => other.adapter = "codex".into(),
-            _ => other.resumes = false,
+            _ => other.resumes = Resumes::Never,
         }
         bench.config.agents = vec![other];
         assert_eq!(next_session(&mut bench, &task), None, "{change}");
@@ -300,7 +359,7 @@ fn a_session_of_its_own_shares_nothing() {
     let mut bench = Bench::new();
     let task = started(&mut bench, new("a"));
     end_having_used(&mut bench, &task, tokens(100, None));
-    bench.config.agents[0].resumes = false;
+    bench.config.agents[0].resumes = Resumes::Never;
     assert_eq!(next_session(&mut bench, &task), None);
     end_having_used(&mut bench, &task, tokens(40, None));
     assert_eq!(last_ending(&mut bench, &task).usage, tokens(40, None));

@@ -30,6 +30,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         usage: Counting::PerRun,
         cost: true,
         resume: true,
+        takes_back: false,
         limits: LimitSignal::Status,
         mcp: true,
         effort: false,

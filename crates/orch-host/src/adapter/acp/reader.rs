@@ -46,8 +46,6 @@ pub(super) struct AcpReader {
     answer: Answer,
     /// Whether it said something or used a tool since the prompt.
     said: bool,
-    /// What its session holds since the prompt.
-    content: Content,
     tally: Tally,
     /// The call whose input was told last, and a checksum of that input.
     last_input: Option<(Option<String>, Option<u32>)>,
@@ -58,18 +56,6 @@ pub(super) struct AcpReader {
     strays: u64,
     /// Over everything read so far.
     check: crc32fast::Hasher,
-}
-
-/// What there is to go on with in a session.
-#[derive(Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Content {
-    /// Nothing was said yet.
-    #[default]
-    Nothing,
-    /// What it said or thought.
-    Words,
-    /// It used a tool.
-    Work,
 }
 
 struct Session {
@@ -88,8 +74,6 @@ struct Pending {
 struct End {
     verdict: Verdict,
     usage: Usage,
-    /// The prompt was answered with an error.
-    is_error: bool,
 }
 
 /// The final text.
@@ -158,9 +142,9 @@ impl Reader for AcpReader {
             verdict: end.map_or(Verdict::NoResult, |end| end.verdict.clone()),
             result: self.answer.result(),
             usage: end.map_or_else(|| self.usage(&Fields::default()), |end| end.usage),
-            session_id: self.session_to_keep(),
-            warnings: self.warnings(),
+            session_id: self.session.as_ref().map(|session| session.id.clone()),
             unread_lines: self.unreadable,
+            warnings: self.warnings(),
         }
     }
 }
@@ -268,11 +252,8 @@ impl AcpReader {
         let trouble = kind.and_then(|kind| Some(event(kind, end.raw("error")?)));
         let used = answer.raw("usage").or_else(|| answer.raw("_meta"));
         let used = used.map(|raw| event(EventType::Usage, raw));
-        self.end = Some(End {
-            verdict,
-            usage: self.usage(&answer),
-            is_error: end.text("how").as_deref() == Some("failed"),
-        });
+        let usage = self.usage(&answer);
+        self.end = Some(End { verdict, usage });
         let mut events: Vec<AgentEvent> = self.told().into_iter().collect();
         events.extend(used);
         events.extend(trouble);
@@ -293,21 +274,6 @@ impl AcpReader {
             code: FailureCode::AgentError,
             message: excerpt(&format!("no model answered: {words}"), MESSAGE_CHARS),
         }
-    }
-
-    /// The session, if there is something in it to go on with: it was loaded, or something was
-    /// said in it. Where a prompt is answered with an error some agents take back what was said
-    /// since, up to the last tool, and a session that is empty then cannot be loaded.
-    fn session_to_keep(&self) -> Option<String> {
-        let session = self.session.as_ref()?;
-        let is_error = self.end.as_ref().is_some_and(|end| end.is_error);
-        let has_content = session.loaded
-            || match self.content {
-                Content::Nothing => false,
-                Content::Words => !is_error,
-                Content::Work => true,
-            };
-        has_content.then(|| session.id.clone())
     }
 
     fn usage(&self, answer: &Fields<'_>) -> Usage {
@@ -357,7 +323,6 @@ impl AcpReader {
             "agent_thought_chunk" => self.chunk(EventType::Thinking, raw, update),
             "tool_call" => {
                 self.said = true;
-                self.content = Content::Work;
                 self.answer.is_old = true;
                 self.with_pending(event(call_kind(update), raw))
             }
@@ -403,7 +368,6 @@ impl AcpReader {
         if self.pending.as_ref().is_some_and(|it| it.kind != kind) {
             events.extend(self.told());
         }
-        self.content = self.content.max(Content::Words);
         if kind == EventType::Text {
             self.said |= !text.trim().is_empty();
             let message = update.text("messageId").map(Cow::into_owned);

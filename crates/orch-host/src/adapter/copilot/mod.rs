@@ -40,6 +40,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         usage: Counting::PerSession,
         cost: false,
         resume: true,
+        takes_back: false,
         limits: LimitSignal::ResetTime,
         mcp: true,
         effort: true,

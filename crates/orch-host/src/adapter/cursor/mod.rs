@@ -27,6 +27,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         usage: Counting::Nothing,
         cost: false,
         resume: true,
+        takes_back: false,
         limits: LimitSignal::Nothing,
         mcp: false,
         effort: false,

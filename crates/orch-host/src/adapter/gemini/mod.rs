@@ -51,6 +51,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         usage: Counting::PerRun,
         cost: false,
         resume: true,
+        takes_back: true,
         limits: LimitSignal::Status,
         mcp: true,
         effort: false,

@@ -13,9 +13,6 @@
 //!   `error.message`, as `[API Error: …]` around the provider's answer, which is JSON, or around
 //!   one sentence. After that follows one more line exactly if the status was 429.
 //! * Text comes in pieces. The final text is all of it after the last tool call.
-//! * A session is in the program's files once a tool has answered, or an answer was there to its
-//!   end. When a call fails before that, the program takes back even the prompt, and to go on with
-//!   such a session fails.
 //! * `input_tokens` includes what was cached, `output_tokens` excludes thoughts, which are what
 //!   remains of the total. An error's zeros mean that no call came to an end: they say nothing.
 
@@ -36,8 +33,6 @@ const TEXT_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub(in crate::adapter) struct Gemini {
     session: Option<String>,
-    /// What the program has of it.
-    kept: Kept,
     /// What was said since the last tool call.
     text: String,
     /// Why the program stopped the work, or forbade to go on, and nothing was done since.
@@ -46,18 +41,6 @@ pub(in crate::adapter) struct Gemini {
     calls: Calls,
     refusals: Refusals,
     notes: Notes,
-}
-
-/// What the program keeps of a session.
-#[derive(Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kept {
-    /// The model said nothing yet, or what it said was taken back.
-    #[default]
-    Nothing,
-    /// What the model said, unless the call fails.
-    Words,
-    /// A tool has answered, and no failure takes that back.
-    Work,
 }
 
 struct Stopped {
@@ -106,9 +89,7 @@ impl Protocol for Gemini {
     }
 
     fn summary(&self) -> Summary {
-        let session = self.session.clone();
-        let session = session.filter(|_| self.kept != Kept::Nothing);
-        let mut summary = self.ending.summary(session, &self.notes);
+        let mut summary = self.ending.summary(self.session.clone(), &self.notes);
         summary.result = (!self.text.is_empty()).then(|| self.text.clone());
         summary.warnings.extend(self.refusals.warning());
         summary
@@ -118,7 +99,6 @@ impl Protocol for Gemini {
 impl Gemini {
     /// The model said or did something.
     fn went_on(&mut self) {
-        self.kept = self.kept.max(Kept::Words);
         self.stopped = self.stopped.take().filter(|stopped| stopped.is_final);
     }
 
@@ -156,7 +136,6 @@ impl Gemini {
         let words = error.as_ref().and_then(|error| error.text("message"));
         let call = || call.unwrap_or_else(|| "?".to_owned());
         self.went_on();
-        self.kept = Kept::Work;
         match kind.as_deref() {
             Some("stop_execution") => {
                 self.stopped = Some(Stopped {
@@ -197,9 +176,6 @@ impl Gemini {
         };
         if !self.ending.take(ending, &mut self.notes) {
             return vec![event(EventType::Raw, object.raw)];
-        }
-        if self.kept == Kept::Words && object.fields.text("status").as_deref() != Some("success") {
-            self.kept = Kept::Nothing;
         }
         let used = object.fields.raw("stats");
         let used = used.map(|raw| event(EventType::Usage, raw));

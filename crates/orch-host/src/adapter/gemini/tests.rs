@@ -277,33 +277,6 @@ fn an_error_in_a_form_of_a_gateway_is_told_by_the_exit_status() {
 }
 
 #[test]
-fn a_session_is_remembered_once_the_program_has_kept_something_of_it() {
-    const INIT: &str = r#"{"type":"init","session_id":"s-1"}"#;
-    const ASKED: &str = r#"{"type":"message","role":"user","content":"Do it"}"#;
-    const CALL: &str = r#"{"type":"tool_use","tool_name":"x","tool_id":"1","parameters":{}}"#;
-    const DONE: &str = r#"{"type":"tool_result","tool_id":"1","status":"success"}"#;
-    const FAILED: &str =
-        r#"{"type":"result","status":"error","error":{"message":"[API Error: no]"}}"#;
-    let session = |lines: &[&str]| told(lines).session_id;
-    let kept = Some("s-1".to_owned());
-    for (lines, expected) in [
-        (&[INIT, ASKED][..], None),
-        (&[INIT, ASKED, FAILED], None),
-        // It takes back what it was saying when the call failed.
-        (&[INIT, ASKED, SAYS, FAILED], None),
-        (&[INIT, ASKED, SAYS, CALL, FAILED], None),
-        (&[INIT, ASKED, CALL, DONE, FAILED], kept.clone()),
-        (&[INIT, ASKED, CALL, DONE, SAYS, FAILED], kept.clone()),
-        (&[INIT, ASKED, SAYS, SUCCESS], kept.clone()),
-        // Killed at work, with and without a tool that has answered.
-        (&[INIT, ASKED, SAYS], kept.clone()),
-        (&[INIT, ASKED, CALL, DONE, CALL], kept),
-    ] {
-        assert_eq!(session(lines), expected, "{lines:?}");
-    }
-}
-
-#[test]
 fn an_error_that_came_before_explains_a_result_without_one() {
     let error = r#"{"type":"error","severity":"error","message":"The model response was blocked due to safety settings."}"#;
     let result = r#"{"type":"result","status":"error"}"#;

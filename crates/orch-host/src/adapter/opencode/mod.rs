@@ -51,6 +51,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         usage: Counting::PerRun,
         cost: true,
         resume: true,
+        takes_back: false,
         limits: LimitSignal::ResetTime,
         mcp: true,
         effort: true,

@@ -44,6 +44,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         usage: Counting::PerRun,
         cost: true,
         resume: true,
+        takes_back: false,
         limits: LimitSignal::Status,
         mcp: false,
         effort: true,

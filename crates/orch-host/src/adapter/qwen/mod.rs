@@ -32,6 +32,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         usage: Counting::PerSession,
         cost: false,
         resume: true,
+        takes_back: false,
         limits: LimitSignal::Status,
         mcp: true,
         effort: false,
