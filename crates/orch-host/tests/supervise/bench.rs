@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 
 use orch_core::run::{Exit, Failure, FailureCode};
@@ -11,7 +12,7 @@ use orch_core::{RunId, TaskId};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{
     ExitRecord, Launcher, Limits, News, NewsListener, SHIM_COMMAND, Spec, Standing, StopSent,
-    StopSignal, What, inspect, present_boot, stop,
+    StopSignal, What, inspect, present_boot, spawn_owned, stop,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -197,15 +198,17 @@ pub fn program() -> PathBuf {
     std::env::current_exe().unwrap()
 }
 
+/// How this command ends. The tests beside this one look for orphans meanwhile, and a child without
+/// an owner is one: its status would be theirs.
+pub fn status_of(command: &mut Command) -> ExitStatus {
+    spawn_owned(command).unwrap().wait().unwrap()
+}
+
 /// A shim for this run, to its end, started without the process that makes them.
-pub fn shim_of(dir: &RunDir) -> std::process::ExitStatus {
-    std::process::Command::new(program())
-        .arg(SHIM_COMMAND)
-        .arg(dir.path())
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status()
-        .unwrap()
+pub fn shim_of(dir: &RunDir) -> ExitStatus {
+    let mut shim = Command::new(program());
+    shim.arg(SHIM_COMMAND).arg(dir.path());
+    status_of(shim.stdin(Stdio::null()).stderr(Stdio::null()))
 }
 
 pub fn pid(raw: i32) -> Pid {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use orch_core::run::{Exit, FailureCode};
 use orch_host::supervise::{Source, Standing, What};
 
-use crate::bench::{Bench, is_alive, signal};
+use crate::bench::{Bench, is_alive, signal, status_of};
 
 crate::tests![
     a_success_is_recorded,
@@ -207,11 +207,12 @@ fn a_command_that_cannot_be_executed() {
         let bench = Bench::new();
         // Made by another process: one that this process had open for writing while another
         // test starts something would be refused as busy.
-        let made = std::process::Command::new("sh")
-            .args(["-c", make])
-            .current_dir(bench.temporary.path())
-            .status();
-        assert!(made.unwrap().success());
+        let made = status_of(
+            std::process::Command::new("sh")
+                .args(["-c", make])
+                .current_dir(bench.temporary.path()),
+        );
+        assert!(made.success());
         let failure = bench.refusal(&bench.command(&["./file"]));
         assert_eq!(failure.code, FailureCode::NotExecutable, "{failure:?}");
         assert!(failure.evidence.contains(errno), "{failure:?}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use orch_core::run::Exit;
 use orch_host::supervise::{Launcher, MARKER};
 
-use crate::bench::{Bench, program};
+use crate::bench::{Bench, program, status_of};
 
 crate::tests![
     the_environment_is_exactly_what_was_given,
@@ -24,12 +24,13 @@ pub fn careless(bench: &Bench, setup: &str) -> PathBuf {
         "#!/bin/bash\n{setup}\nexec {} \"$@\"\n",
         program().display()
     );
-    let made = std::process::Command::new("sh")
-        .args(["-c", "printf '%s' \"$1\" > \"$0\"; chmod +x \"$0\""])
-        .arg(&path)
-        .arg(script)
-        .status();
-    assert!(made.unwrap().success());
+    let made = status_of(
+        std::process::Command::new("sh")
+            .args(["-c", "printf '%s' \"$1\" > \"$0\"; chmod +x \"$0\""])
+            .arg(&path)
+            .arg(script),
+    );
+    assert!(made.success());
     path
 }
 

@@ -7,7 +7,7 @@ use orch_core::run::{Exit, FailureCode};
 use orch_host::run_dir::RunDir;
 use orch_host::supervise::{Launcher, Standing};
 
-use crate::bench::{Bench, assert_lost, program, shim_of};
+use crate::bench::{Bench, assert_lost, program, shim_of, status_of};
 
 crate::tests![
     two_shims_at_once_start_one_agent,
@@ -104,15 +104,16 @@ fn a_shim_without_a_spec_leaves_the_run_fresh() {
 
 fn a_launcher_that_is_gone_loses_nothing() {
     let bench = Bench::new();
-    let status = Command::new(program())
-        .args([
-            "__role".as_ref(),
-            "launcher".as_ref(),
-            bench.temporary.path(),
-        ])
-        .env("ORCH_TEST_RUN", bench.run.as_str())
-        .status();
-    assert!(status.unwrap().success());
+    let status = status_of(
+        Command::new(program())
+            .args([
+                "__role".as_ref(),
+                "launcher".as_ref(),
+                bench.temporary.path(),
+            ])
+            .env("ORCH_TEST_RUN", bench.run.as_str()),
+    );
+    assert!(status.success());
     bench.started();
     std::fs::write(bench.path("go"), "on\n").unwrap();
     bench.ended();

@@ -1,7 +1,7 @@
 //! What is known of an agent whose shim was killed.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use orch_core::run::{Exit, FailureCode};
@@ -253,14 +253,18 @@ fn an_agent_that_is_just_executing_is_not_fresh_when_its_directory_was_emptied()
 fn a_subreaper_learns_the_end_of_an_agent_without_a_shim() {
     let bench = Bench::new();
     // A process of its own: the tests beside this one must keep their own children.
-    let output = Command::new(program())
+    let mut subreaper = Command::new(program());
+    subreaper
         .args([
             "__role".as_ref(),
             "subreaper".as_ref(),
             bench.temporary.path(),
         ])
-        .output()
-        .unwrap();
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = spawn_owned(&mut subreaper).unwrap();
+    let output = output.wait_with_output().unwrap();
     assert!(
         output.status.success(),
         "{}",

@@ -48,10 +48,16 @@ pub fn run(arguments: &[OsString], tests: &[Test]) -> i32 {
         return 0;
     }
     let failed = run_all(&chosen);
+    if !failed.is_empty() {
+        println!("failed: {failed:?}");
+    }
+    // As libtest says it, so that whoever adds up results counts these, too.
     println!(
-        "{} tests, {} failed: {failed:?}",
-        chosen.len(),
-        failed.len()
+        "test result: {}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out",
+        if failed.is_empty() { "ok" } else { "FAILED" },
+        chosen.len() - failed.len(),
+        failed.len(),
+        tests.len() - chosen.len(),
     );
     i32::from(!failed.is_empty()) * 101
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use orch_core::run::Exit;
-use orch_host::supervise::{LaunchError, Launcher, SHIMS_COMMAND, Standing};
+use orch_host::supervise::{LaunchError, Launcher, SHIMS_COMMAND, Standing, spawn_owned};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Signal, kill_process};
 
@@ -184,18 +184,20 @@ pub fn refuse() {
 fn a_server_ends_with_who_started_it() {
     let bench = Bench::new();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let mut launcher = Command::new(program())
+    let mut launcher = Command::new(program());
+    launcher
         .args(["__role".as_ref(), "server".as_ref(), bench.temporary.path()])
         .stdin(Stdio::piped())
-        .stdout(std::os::fd::OwnedFd::from(theirs))
-        .spawn()
-        .unwrap();
+        .stdout(std::os::fd::OwnedFd::from(theirs));
+    let mut launched = spawn_owned(&mut launcher).unwrap();
+    // It holds the other end, too.
+    drop(launcher);
     let mut number = [0; 4];
     ours.read_exact(&mut number).unwrap();
     let server = i32::from_ne_bytes(number);
     assert!(is_alive(server));
-    launcher.kill().unwrap();
-    launcher.wait().unwrap();
+    launched.child().kill().unwrap();
+    launched.wait().unwrap();
     wait_for_end(server);
     // Nobody holds the other end: not the server, and not what it made.
     assert_eq!(ours.read(&mut number).unwrap(), 0);
